@@ -1,0 +1,257 @@
+//! [`Context`]: what a process can do besides changing its state.
+
+use std::{
+    any::{Any, TypeId},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::sync::oneshot;
+
+use crate::{
+    EndReason, Handle, Monitor, Process, SessionId,
+    clock::nanos,
+    engine::{AnySession, Session, post_to_itself, send_to_itself},
+};
+
+/// Handed to every handler: the session around the process.
+pub struct Context<'a, P: Process> {
+    session: &'a Arc<Session<P>>,
+    stop: Option<EndReason>,
+}
+
+impl<'a, P: Process> Context<'a, P> {
+    pub(crate) fn new(session: &'a Arc<Session<P>>) -> Self {
+        Self { session, stop: None }
+    }
+
+    pub(crate) fn stop_reason(&self) -> Option<EndReason> {
+        self.stop
+    }
+
+    /// The id of this session: the current one, if it was rotated.
+    #[must_use]
+    pub fn session_id(&self) -> SessionId {
+        AnySession::id(&**self.session)
+    }
+
+    /// Ends this session once the handler has returned, [`Stopped`](EndReason::Stopped) or for another reason.
+    ///
+    /// The reply is still delivered, and who has it finds the session gone. Messages that wait go back to their
+    /// senders.
+    pub fn stop(&mut self, reason: EndReason) {
+        self.stop.get_or_insert(reason);
+    }
+
+    /// A value that the application gave to the builder: [`Builder::extension`](crate::Builder::extension).
+    #[must_use]
+    pub fn extension<T: Any + Send + Sync>(&self) -> Option<&'a T> {
+        self.session.engine().extensions.get(&TypeId::of::<T>())?.downcast_ref()
+    }
+
+    /// Sends this process a message after a while. The timer ends with the session or a crash; it is no use of the
+    /// session and doesn't keep it alive.
+    pub fn send_after<M>(&mut self, after: Duration, message: M) -> TaskKey
+    where
+        P: Handle<M>,
+        M: Send + 'static,
+    {
+        let session = Arc::downgrade(self.session);
+        let clock = self.session.engine().clock.clone();
+        let at = clock.now().saturating_add(nanos(after));
+        TaskKey(self.session.spawn_task(|key| async move {
+            clock.sleep_until(at).await;
+            if let Some(session) = session.upgrade() {
+                session.forget_task(key, false);
+                post_to_itself(session, message);
+            }
+        }))
+    }
+
+    /// Sends this process a message every `period`, the first after one `period`. The next one is due only when the
+    /// last was handled, so a slow process gets fewer and never a pile of them. Like
+    /// [`send_after`](Self::send_after), it doesn't keep the session alive.
+    ///
+    /// # Panics
+    /// If `period` is zero.
+    pub fn send_interval<M>(&mut self, period: Duration, message: M) -> TaskKey
+    where
+        P: Handle<M>,
+        M: Clone + Send + 'static,
+    {
+        assert!(
+            !period.is_zero(),
+            "an interval of zero would never let anything else run"
+        );
+        let session = Arc::downgrade(self.session);
+        let clock = self.session.engine().clock.clone();
+        let mut at = clock.now();
+        TaskKey(self.session.spawn_task(|_| async move {
+            loop {
+                at = at.saturating_add(nanos(period)).max(clock.now());
+                clock.sleep_until(at).await;
+                let Some(session) = session.upgrade() else { return };
+                if !send_to_itself(session, message.clone()).await {
+                    return;
+                }
+            }
+        }))
+    }
+
+    /// Starts an effect: asynchronous work whose result comes back as a message. It runs beside the process, which
+    /// handles other messages meanwhile, and is cut off when the session ends or crashes.
+    ///
+    /// ```
+    /// # use session_process::{Context, Handle, Process};
+    /// # #[derive(Default)] struct Cart { price: u64 }
+    /// # impl Process for Cart {}
+    /// struct Refresh;
+    /// struct Price(u64);
+    ///
+    /// impl Handle<Refresh> for Cart {
+    ///     type Reply = ();
+    ///     async fn handle(&mut self, _: Refresh, cx: &mut Context<'_, Self>) {
+    ///         cx.spawn(async { Price(42) });
+    ///     }
+    /// }
+    /// impl Handle<Price> for Cart {
+    ///     type Reply = ();
+    ///     async fn handle(&mut self, Price(price): Price, _: &mut Context<'_, Self>) {
+    ///         self.price = price;
+    ///     }
+    /// }
+    /// ```
+    pub fn spawn<M>(&mut self, effect: impl Future<Output = M> + Send + 'static) -> TaskKey
+    where
+        P: Handle<M>,
+        M: Send + 'static,
+    {
+        let session = Arc::downgrade(self.session);
+        TaskKey(self.session.spawn_task(|key| async move {
+            // Off the list also if the effect panics, which tokio catches.
+            let done = Done { session, key };
+            let message = effect.await;
+            if let Some(session) = done.session.upgrade() {
+                drop(done);
+                post_to_itself(session, message);
+            }
+        }))
+    }
+
+    /// Cancels a timer or an effect. Returns whether it was still under way; a message that it has already sent stays
+    /// sent.
+    pub fn cancel(&mut self, key: TaskKey) -> bool {
+        self.session.forget_task(key.0, true)
+    }
+
+    /// Follows this session to its end: for a page to hold. See [`Monitor`].
+    #[must_use]
+    pub fn monitor(&self) -> Monitor {
+        self.session.monitor()
+    }
+
+    /// How many [`Monitor`]s follow this session: its open pages.
+    #[must_use]
+    pub fn monitors(&self) -> usize {
+        self.session.stats(0).monitors
+    }
+
+    /// Puts the reply off: the handler returns the [`Deferred`] at once, and whoever holds the [`ReplySender`] sends
+    /// the reply later. Meanwhile the process handles other messages. Called with
+    /// [`Sessions::call_deferred`](crate::Sessions::call_deferred).
+    ///
+    /// ```
+    /// # use session_process::{Context, Deferred, Handle, Process, ReplySender, Sessions};
+    /// #[derive(Default)]
+    /// struct Desk { waiting: Vec<ReplySender<u32>> }
+    /// impl Process for Desk {}
+    ///
+    /// struct Wait;
+    /// impl Handle<Wait> for Desk {
+    ///     type Reply = Deferred<u32>;
+    ///     async fn handle(&mut self, _: Wait, cx: &mut Context<'_, Self>) -> Deferred<u32> {
+    ///         let (sender, reply) = cx.defer_reply();
+    ///         self.waiting.push(sender);
+    ///         reply
+    ///     }
+    /// }
+    ///
+    /// struct Next(u32);
+    /// impl Handle<Next> for Desk {
+    ///     type Reply = ();
+    ///     async fn handle(&mut self, Next(number): Next, _: &mut Context<'_, Self>) {
+    ///         for waiting in self.waiting.drain(..) {
+    ///             waiting.send(number);
+    ///         }
+    ///     }
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let desks = Sessions::<Desk>::builder().build()?;
+    /// # let id = "desk-1".parse()?;
+    /// desks.start(&id).await?;
+    /// let (number, _) = tokio::join!(desks.call_deferred(&id, Wait), desks.call(&id, Next(7)));
+    /// assert_eq!(number?, 7);
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn defer_reply<T>(&self) -> (ReplySender<T>, Deferred<T>) {
+        let (sender, receiver) = oneshot::channel();
+        (ReplySender(sender), Deferred(receiver))
+    }
+}
+
+impl<P: Process> fmt::Debug for Context<'_, P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Context")
+            .field("session", &self.session_id())
+            .field("stop", &self.stop)
+            .finish()
+    }
+}
+
+struct Done<P: Process> {
+    session: std::sync::Weak<Session<P>>,
+    key: u64,
+}
+
+impl<P: Process> Drop for Done<P> {
+    fn drop(&mut self) {
+        if let Some(session) = self.session.upgrade() {
+            session.forget_task(self.key, false);
+        }
+    }
+}
+
+/// Names a timer or an effect of a session, to cancel it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TaskKey(u64);
+
+/// A reply that will be sent later. See [`Context::defer_reply`].
+#[derive(Debug)]
+#[must_use = "a reply that is dropped fails the call"]
+pub struct ReplySender<T>(oneshot::Sender<T>);
+
+impl<T> ReplySender<T> {
+    /// Sends the reply. Returns false if nobody waits for it any more.
+    pub fn send(self, reply: T) -> bool {
+        self.0.send(reply).is_ok()
+    }
+
+    /// Nobody waits for this reply any more.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.0.is_closed()
+    }
+}
+
+/// The reply type of a handler that replies later. See [`Context::defer_reply`].
+#[derive(Debug)]
+pub struct Deferred<T>(oneshot::Receiver<T>);
+
+impl<T> Deferred<T> {
+    pub(crate) async fn recv(self) -> Option<T> {
+        self.0.await.ok()
+    }
+}

@@ -1,0 +1,616 @@
+//! Bringing a message to a session: handled where the caller stands, if the session is idle.
+//!
+//! # Guarantees
+//! 1. A message is handled whole or not at all. A caller that goes away, by a deadline or by being dropped, takes a
+//!    message back that nobody began to handle; a handler that has begun goes on to its end.
+//! 2. Messages of one sender are handled in the order in which it sent them.
+//! 3. A message that was not handled is in the error.
+
+use std::{any::type_name, future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
+
+use super::{
+    Engine,
+    chain::{self, Chain, Frame},
+    guard::{Guarded, Polled, panic_text, poll_in_place},
+    lifecycle,
+    mailbox::Push,
+    run::{self, Run, Turn},
+    session::{AnySession, Envelope, Failure, Leftover, Session},
+    ticket::{Outcome, Ticket, Withdrawn},
+};
+use crate::{
+    CallError, CastError, Context, EndReason, Handle, Process, SessionId,
+    clock::{Clock, nanos},
+    events::Event,
+};
+
+/// Whether a handler may begin in this very poll: not too deep inside others, and in a runtime, which the user's code
+/// may need for its timers and sockets.
+pub(super) fn may_run_here(session: usize) -> bool {
+    chain::check(session) != Chain::TooDeep && in_runtime()
+}
+
+fn in_runtime() -> bool {
+    // The first is a look at a thread local; the second clones a handle, and is for `block_on` and `enter`.
+    tokio::task::try_id().is_some() || tokio::runtime::Handle::try_current().is_ok()
+}
+
+/// Who sends a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sender {
+    /// Waits for the reply. The session is in use.
+    Call,
+    /// Does not wait. The session is in use.
+    Cast,
+    /// Does not wait. No use of the session.
+    Broadcast,
+    /// A timer or an effect of the session itself: no use, and not subject to the mailbox's bound, as there are no
+    /// more of them than the process asked for.
+    Itself,
+}
+
+impl Sender {
+    fn is_use(self) -> bool {
+        matches!(self, Self::Call | Self::Cast)
+    }
+}
+
+/// A message in a mailbox, with the place for its reply.
+struct Queued<M, R> {
+    ticket: Ticket<M, R, Failure>,
+    frame: Option<Arc<Frame>>,
+}
+
+impl<P, M> Envelope<P> for Queued<M, P::Reply>
+where
+    P: Handle<M>,
+    M: Send + 'static,
+{
+    fn open(self: Arc<Self>, session: Arc<Session<P>>) -> Option<Run> {
+        let message = self.ticket.open()?;
+        Some(Box::pin(async move {
+            let (session, reply, stop) = handle(session, message).await;
+            if let Some(reason) = stop {
+                // Before the reply: who has it finds the session closed.
+                session.close(reason, Leftover::Refuse);
+            }
+            self.ticket.reply(reply);
+        }))
+    }
+
+    fn refuse(&self, why: Failure) {
+        self.ticket.refuse(why);
+    }
+
+    fn frame(&self) -> Option<Arc<Frame>> {
+        self.frame.clone()
+    }
+}
+
+async fn handle<P, M>(session: Arc<Session<P>>, message: M) -> (Arc<Session<P>>, P::Reply, Option<EndReason>)
+where
+    P: Handle<M>,
+    M: Send + 'static,
+{
+    let (reply, stop) = {
+        let mut core = session.core.borrow_mut();
+        let process = core
+            .get_mut()
+            .process
+            .as_mut()
+            .expect("a started session has a process");
+        let mut cx = Context::new(&session);
+        let reply = process.handle(message, &mut cx).await;
+        (reply, cx.stop_reason())
+    };
+    (session, reply, stop)
+}
+
+enum Attempt<M, R> {
+    Replied(R),
+    /// The reply will be in the ticket.
+    Waiting(Arc<Queued<M, R>>),
+    /// Delivered; nobody waits.
+    Sent,
+    Refused(Refusal, M),
+    Panicked,
+}
+
+enum Refusal {
+    NotStarted,
+    MailboxFull,
+    SelfCall,
+}
+
+fn attempt<P, M>(session: Arc<Session<P>>, message: M, sender: Sender) -> Attempt<M, P::Reply>
+where
+    P: Handle<M>,
+    M: Send + 'static,
+{
+    let address = session.address();
+    let chain = chain::check(address);
+    if chain == Chain::Cycle && sender == Sender::Call {
+        return Attempt::Refused(Refusal::SelfCall, message);
+    }
+    if chain != Chain::TooDeep && in_runtime() && session.mailbox.try_begin() {
+        handle_here(session, message, sender)
+    } else {
+        leave(session, message, sender)
+    }
+}
+
+/// Handles a message in this poll. The caller holds the run right.
+fn handle_here<P, M>(session: Arc<Session<P>>, message: M, sender: Sender) -> Attempt<M, P::Reply>
+where
+    P: Handle<M>,
+    M: Send + 'static,
+{
+    let now = session.engine.now();
+    if let Some(expiry) = session.life.judge(now) {
+        session.close(EndReason::Expired(expiry), Leftover::Refuse);
+        session.proceed();
+        return Attempt::Refused(Refusal::NotStarted, message);
+    }
+    if sender.is_use() {
+        session.life.used(now);
+    }
+    let address = session.address();
+    let mut run = Box::pin(handle(Arc::clone(&session), message));
+    match poll_in_place(address, sender == Sender::Call, run.as_mut()) {
+        Polled::Ready((_, reply, stop)) => {
+            if let Some(reason) = stop {
+                session.close(reason, Leftover::Refuse);
+            }
+            session.proceed();
+            Attempt::Replied(reply)
+        }
+        Polled::Pending(frame) => {
+            let queued = Arc::new(Queued {
+                ticket: Ticket::begun(),
+                frame: frame.clone(),
+            });
+            let turn = Turn::at(Arc::clone(&session), Arc::clone(&queued) as Arc<dyn Envelope<P>>);
+            let run = Guarded::new(address, frame, run);
+            session.spawn(go_on(turn, run, Arc::clone(&queued), sender));
+            Attempt::Waiting(queued)
+        }
+        Polled::Panicked(panic) => {
+            drop(run);
+            let turn = Turn::new(Arc::clone(&session));
+            // Here and not in the task: what comes from now on is for the process after the crash.
+            session.refuse_waiting(&Failure::Crashed);
+            session.spawn(lifecycle::recover(turn, panic_text(&panic)));
+            Attempt::Panicked
+        }
+    }
+}
+
+/// The rest of a handler that had to wait, and then of what came meanwhile.
+async fn go_on<P, M, F>(mut turn: Turn<P>, run: Guarded<F>, queued: Arc<Queued<M, P::Reply>>, sender: Sender)
+where
+    P: Handle<M>,
+    M: Send + 'static,
+    F: Future<Output = (Arc<Session<P>>, P::Reply, Option<EndReason>)> + Send,
+{
+    match run.await {
+        Ok((session, reply, stop)) => {
+            turn.clear();
+            if sender.is_use() {
+                session.life.used(session.engine.now());
+            }
+            if let Some(reason) = stop {
+                session.close(reason, Leftover::Refuse);
+            }
+            queued.ticket.reply(reply);
+            run::drain(turn).await;
+        }
+        Err(panic) => {
+            turn.clear();
+            run::crash(turn, panic_text(&panic), || queued.ticket.refuse(Failure::Crashed)).await;
+        }
+    }
+}
+
+/// Leaves a message in the mailbox.
+fn leave<P, M>(session: Arc<Session<P>>, message: M, sender: Sender) -> Attempt<M, P::Reply>
+where
+    P: Handle<M>,
+    M: Send + 'static,
+{
+    let now = session.engine.now();
+    if session.life.past_deadline(now) {
+        Arc::clone(&session).expire(now);
+        return Attempt::Refused(Refusal::NotStarted, message);
+    }
+    let (ticket, frame) = match sender {
+        Sender::Call => (Ticket::queued(message), chain::frame_for_queued_call(session.address())),
+        Sender::Cast | Sender::Broadcast => (Ticket::one_way(message), None),
+        Sender::Itself => (Ticket::queued(message), None),
+    };
+    let queued = Arc::new(Queued { ticket, frame });
+    let capacity = match sender {
+        Sender::Itself => usize::MAX,
+        _ => session.engine.config.mailbox_capacity,
+    };
+    let push = session
+        .mailbox
+        .push(Arc::clone(&queued) as Arc<dyn Envelope<P>>, capacity);
+    let refusal = match push {
+        Push::Queued => None,
+        Push::Begin => {
+            // Nobody ran, so the session may have idled out before this message came.
+            match session.life.judge(now) {
+                None => run::spawn_drain(Turn::new(Arc::clone(&session))),
+                Some(expiry) => {
+                    let message = queued.ticket.open();
+                    session.close(EndReason::Expired(expiry), Leftover::Refuse);
+                    session.proceed();
+                    let message = message.expect("nobody else runs");
+                    return Attempt::Refused(Refusal::NotStarted, message);
+                }
+            }
+            None
+        }
+        Push::Full(_) => Some(Refusal::MailboxFull),
+        Push::Closed(_) => Some(Refusal::NotStarted),
+    };
+    if let Some(refusal) = refusal {
+        let message = queued.ticket.open().expect("it was not accepted");
+        return Attempt::Refused(refusal, message);
+    }
+    if sender.is_use() {
+        session.life.touch(now, true);
+    }
+    match sender {
+        Sender::Cast | Sender::Broadcast => Attempt::Sent,
+        Sender::Call | Sender::Itself => Attempt::Waiting(queued),
+    }
+}
+
+/// Waits for a reply, until `deadline`.
+async fn reply<M, R>(queued: Arc<Queued<M, R>>, clock: &Clock, deadline: u64) -> Result<R, NoReply<M>> {
+    let mut wait = Wait { queued: Some(&queued) };
+    let mut time_is_up = pin!(clock.sleep_until(deadline));
+    let outcome = poll_fn(|cx| {
+        if let Poll::Ready(outcome) = queued.ticket.poll(cx) {
+            return Poll::Ready(Some(outcome));
+        }
+        time_is_up.as_mut().poll(cx).map(|()| None)
+    })
+    .await;
+    let outcome: Option<Outcome<M, R, Failure>> = match outcome {
+        Some(outcome) => {
+            wait.over();
+            Some(outcome)
+        }
+        None => {
+            wait.over();
+            match queued.ticket.withdraw() {
+                Withdrawn::NotBegun(message) => return Err(NoReply::Timeout(Some(message))),
+                Withdrawn::Begun => return Err(NoReply::Timeout(None)),
+                // It came at the last moment.
+                Withdrawn::Done(outcome) => Some(outcome),
+            }
+        }
+    };
+    match outcome.expect("set above") {
+        Ok(reply) => Ok(reply),
+        Err((why, message)) => Err(NoReply::Failed(why, message)),
+    }
+}
+
+enum NoReply<M> {
+    Timeout(Option<M>),
+    Failed(Failure, Option<M>),
+}
+
+/// The caller's side of a wait: dropped before its time, it takes the message back.
+struct Wait<'a, M, R> {
+    queued: Option<&'a Queued<M, R>>,
+}
+
+impl<M, R> Wait<'_, M, R> {
+    fn over(&mut self) {
+        if let Some(frame) = self.queued.take().and_then(|queued| queued.frame.as_ref()) {
+            frame.caller_left();
+        }
+    }
+}
+
+impl<M, R> Drop for Wait<'_, M, R> {
+    fn drop(&mut self) {
+        if let Some(queued) = self.queued {
+            self.over();
+            drop(queued.ticket.withdraw());
+        }
+    }
+}
+
+fn find<P: Process>(engine: &Engine, id: &SessionId) -> Result<Arc<Session<P>>, NotFound> {
+    let any: Arc<dyn std::any::Any + Send + Sync> = engine.registry.get(id).ok_or(NotFound::NotStarted)?;
+    any.downcast::<Session<P>>().map_err(|_| NotFound::WrongProcess)
+}
+
+enum NotFound {
+    NotStarted,
+    WrongProcess,
+}
+
+fn process_of(engine: &Engine, id: &SessionId) -> &'static str {
+    engine
+        .registry
+        .with(id, |session| session.process())
+        .unwrap_or("another process")
+}
+
+pub(crate) async fn call<P, M>(
+    engine: &Engine,
+    id: &SessionId,
+    message: M,
+    within: Duration,
+) -> Result<P::Reply, CallError<M>>
+where
+    P: Handle<M>,
+    M: Send + 'static,
+{
+    // A caller whose calls all end in place would otherwise never let others have its thread. Before anything is
+    // sent, so that a caller dropped here has sent nothing.
+    tokio::task::coop::consume_budget().await;
+    let begun = engine.events.watched().then(|| engine.now());
+    let result = call_unwatched::<P, M>(engine, id, message, within).await;
+    if let Some(begun) = begun {
+        engine.events.emit(|| match &result {
+            Ok(_) => Event::Called {
+                session: id.public_handle(),
+                message: type_name::<M>(),
+                took: Duration::from_nanos(engine.now().saturating_sub(begun)),
+            },
+            Err(error) => failed::<M>(id, error.kind()),
+        });
+    } else if let Err(error) = &result {
+        engine.events.emit(|| failed::<M>(id, error.kind()));
+    }
+    result
+}
+
+fn failed<M>(id: &SessionId, error: &'static str) -> Event {
+    Event::MessageFailed {
+        session: id.public_handle(),
+        message: type_name::<M>(),
+        error,
+    }
+}
+
+async fn call_unwatched<P, M>(
+    engine: &Engine,
+    id: &SessionId,
+    message: M,
+    within: Duration,
+) -> Result<P::Reply, CallError<M>>
+where
+    P: Handle<M>,
+    M: Send + 'static,
+{
+    let session = match find::<P>(engine, id) {
+        Ok(session) => session,
+        Err(NotFound::NotStarted) => {
+            return Err(CallError::NotStarted {
+                id: id.clone(),
+                message,
+            });
+        }
+        Err(NotFound::WrongProcess) => {
+            return Err(CallError::WrongProcess {
+                expected: type_name::<P>(),
+                found: process_of(engine, id),
+                id: id.clone(),
+                message,
+            });
+        }
+    };
+    let queued = match attempt(session, message, Sender::Call) {
+        Attempt::Replied(reply) => return Ok(reply),
+        Attempt::Waiting(queued) => queued,
+        Attempt::Sent => unreachable!("a call waits"),
+        Attempt::Panicked => {
+            return Err(CallError::Crashed {
+                id: id.clone(),
+                message: None,
+            });
+        }
+        Attempt::Refused(refusal, message) => {
+            let id = id.clone();
+            return Err(match refusal {
+                Refusal::NotStarted => CallError::NotStarted { id, message },
+                Refusal::SelfCall => CallError::SelfCall { id, message },
+                Refusal::MailboxFull => CallError::MailboxFull {
+                    id,
+                    capacity: engine.config.mailbox_capacity,
+                    message,
+                },
+            });
+        }
+    };
+    let deadline = engine.now().saturating_add(nanos(within));
+    reply(queued, &engine.clock, deadline)
+        .await
+        .map_err(|no_reply| match no_reply {
+            NoReply::Timeout(message) => CallError::Timeout {
+                id: id.clone(),
+                within,
+                message,
+            },
+            NoReply::Failed(failure, message) => failure.into_call_error(id.clone(), message),
+        })
+}
+
+pub(crate) fn cast<P, M>(engine: &Engine, id: &SessionId, message: M) -> Result<(), CastError<M>>
+where
+    P: Handle<M>,
+    M: Send + 'static,
+{
+    let begun = engine.events.watched().then(|| engine.now());
+    let result = match find::<P>(engine, id) {
+        Ok(session) => match attempt(session, message, Sender::Cast) {
+            // A panic is the process's affair; the message was delivered.
+            Attempt::Replied(_) | Attempt::Waiting(_) | Attempt::Sent | Attempt::Panicked => Ok(()),
+            Attempt::Refused(refusal, message) => Err(match refusal {
+                Refusal::NotStarted | Refusal::SelfCall => CastError::NotStarted {
+                    id: id.clone(),
+                    message,
+                },
+                Refusal::MailboxFull => CastError::MailboxFull {
+                    id: id.clone(),
+                    capacity: engine.config.mailbox_capacity,
+                    message,
+                },
+            }),
+        },
+        Err(NotFound::NotStarted) => Err(CastError::NotStarted {
+            id: id.clone(),
+            message,
+        }),
+        Err(NotFound::WrongProcess) => Err(CastError::WrongProcess {
+            expected: type_name::<P>(),
+            found: process_of(engine, id),
+            id: id.clone(),
+            message,
+        }),
+    };
+    if let Some(begun) = begun {
+        engine.events.emit(|| match &result {
+            Ok(()) => Event::Cast {
+                session: id.public_handle(),
+                message: type_name::<M>(),
+                took: Duration::from_nanos(engine.now().saturating_sub(begun)),
+            },
+            Err(error) => failed::<M>(id, error.kind()),
+        });
+    } else if let Err(error) = &result {
+        engine.events.emit(|| failed::<M>(id, error.kind()));
+    }
+    result
+}
+
+/// A message from a session's own timer, effect or handler. Resolves when it has been handled; false if the session
+/// is over or the handler panicked.
+pub(crate) async fn send_to_itself<P, M>(session: Arc<Session<P>>, message: M) -> bool
+where
+    P: Handle<M>,
+    M: Send + 'static,
+{
+    match attempt(session, message, Sender::Itself) {
+        Attempt::Replied(_) | Attempt::Sent => true,
+        Attempt::Waiting(queued) => poll_fn(|cx| queued.ticket.poll(cx)).await.is_ok(),
+        Attempt::Refused(..) | Attempt::Panicked => false,
+    }
+}
+
+/// The same, without waiting.
+pub(crate) fn post_to_itself<P, M>(session: Arc<Session<P>>, message: M)
+where
+    P: Handle<M>,
+    M: Send + 'static,
+{
+    drop(attempt(session, message, Sender::Itself));
+}
+
+/// A message to many: delivered like one from itself, so it is no use, but subject to the mailbox's bound. Returns
+/// whether it was delivered.
+pub(crate) fn push_to<P, M>(session: Arc<Session<P>>, message: M) -> bool
+where
+    P: Handle<M>,
+    M: Send + 'static,
+{
+    !matches!(attempt(session, message, Sender::Broadcast), Attempt::Refused(..))
+}
+
+/// Waits until a session that is just starting has started, or failed to.
+pub(super) async fn started<P: Process>(session: &Arc<Session<P>>, deadline: u64) -> Started {
+    let queued = Arc::new(Queued::<(), ()> {
+        ticket: Ticket::queued(()),
+        frame: chain::frame_for_queued_call(session.address()),
+    });
+    let push = session
+        .mailbox
+        .push(Arc::new(Knock(Arc::clone(&queued))) as Arc<dyn Envelope<P>>, usize::MAX);
+    match push {
+        Push::Queued => {}
+        Push::Begin => run::spawn_drain(Turn::new(Arc::clone(session))),
+        Push::Full(_) => unreachable!("there is no bound"),
+        Push::Closed(_) => return Started::Closed,
+    }
+    match reply(queued, &session.engine.clock, deadline).await {
+        Ok(()) => Started::Yes,
+        Err(NoReply::Timeout(_)) => Started::Timeout,
+        Err(NoReply::Failed(failure, _)) => Started::Failed(failure),
+    }
+}
+
+pub(super) enum Started {
+    Yes,
+    Timeout,
+    /// It ended; another may be started.
+    Closed,
+    Failed(Failure),
+}
+
+/// A message that asks for nothing but its turn.
+struct Knock(Arc<Queued<(), ()>>);
+
+impl<P: Process> Envelope<P> for Knock {
+    fn open(self: Arc<Self>, _: Arc<Session<P>>) -> Option<Run> {
+        self.0.ticket.open()?;
+        self.0.ticket.reply(());
+        None
+    }
+
+    fn refuse(&self, why: Failure) {
+        self.0.ticket.refuse(why);
+    }
+
+    fn frame(&self) -> Option<Arc<Frame>> {
+        None
+    }
+}
+
+/// The wait of a start for its own `init`, which goes on in a task.
+pub(super) async fn init_done(ticket: Arc<InitTicket>, clock: &Clock, deadline: u64) -> Option<Result<(), Failure>> {
+    match reply(ticket.0.clone(), clock, deadline).await {
+        Ok(()) => Some(Ok(())),
+        Err(NoReply::Timeout(_)) => None,
+        Err(NoReply::Failed(failure, _)) => Some(Err(failure)),
+    }
+}
+
+pub(super) struct InitTicket(Arc<Queued<(), ()>>);
+
+impl InitTicket {
+    pub(super) fn new(frame: Option<Arc<Frame>>) -> Arc<Self> {
+        Arc::new(Self(Arc::new(Queued {
+            ticket: Ticket::begun(),
+            frame,
+        })))
+    }
+
+    pub(super) fn tell(&self, outcome: Result<(), Failure>) {
+        match outcome {
+            Ok(()) => self.0.ticket.reply(()),
+            Err(failure) => self.0.ticket.refuse(failure),
+        }
+    }
+}
+
+impl<P: Process> Envelope<P> for InitTicket {
+    fn open(self: Arc<Self>, _: Arc<Session<P>>) -> Option<Run> {
+        None
+    }
+
+    fn refuse(&self, why: Failure) {
+        self.0.ticket.refuse(why);
+    }
+
+    fn frame(&self) -> Option<Arc<Frame>> {
+        None
+    }
+}

@@ -1,0 +1,168 @@
+//! The two clocks of a session: since it was last used, and since it was started.
+//!
+//! # Invariants
+//! 1. An expired session stays expired. [`Life::judge`] marks it, and from then on [`Life::touch`] fails; so a touch
+//!    that succeeded is never followed by an idle expiry that didn't know of it.
+//! 2. `judge` is for the holder of the run right. So a session that is handling a message doesn't expire by idling.
+//! 3. A clock that goes backwards expires nothing early: differences saturate at zero.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use crate::{clock::nanos, process::Expiry};
+
+/// No time limit.
+const NEVER: u64 = u64::MAX;
+/// In `last_used`: judged expired.
+const EXPIRED: u64 = u64::MAX;
+
+#[derive(Debug)]
+pub(crate) struct Life {
+    started: u64,
+    last_used: AtomicU64,
+    idle: AtomicU64,
+    /// An instant, not a duration.
+    deadline: AtomicU64,
+}
+
+impl Life {
+    pub(crate) fn new(now: u64, idle_timeout: Option<Duration>, max_lifetime: Option<Duration>) -> Self {
+        let life = Self {
+            started: now,
+            last_used: AtomicU64::new(now),
+            idle: AtomicU64::new(NEVER),
+            deadline: AtomicU64::new(NEVER),
+        };
+        life.set_idle_timeout(idle_timeout);
+        life.set_max_lifetime(max_lifetime);
+        life
+    }
+
+    pub(crate) fn set_idle_timeout(&self, timeout: Option<Duration>) {
+        self.idle.store(timeout.map_or(NEVER, nanos), Ordering::Relaxed);
+    }
+
+    /// Counted from the start.
+    pub(crate) fn set_max_lifetime(&self, lifetime: Option<Duration>) {
+        let deadline = lifetime.map_or(NEVER, |lifetime| self.started.saturating_add(nanos(lifetime)));
+        self.deadline.store(deadline, Ordering::Relaxed);
+    }
+
+    /// Whether the session has expired at `now`, for good if so. Only for the holder of the run right.
+    pub(crate) fn judge(&self, now: u64) -> Option<Expiry> {
+        if self.past_deadline(now) {
+            self.last_used.store(EXPIRED, Ordering::Release);
+            return Some(Expiry::Absolute);
+        }
+        let idle = self.idle.load(Ordering::Relaxed);
+        let mut used = self.last_used.load(Ordering::Acquire);
+        loop {
+            if used == EXPIRED {
+                return Some(Expiry::Idle);
+            }
+            if idle == NEVER || now.saturating_sub(used) < idle {
+                return None;
+            }
+            match self
+                .last_used
+                .compare_exchange(used, EXPIRED, Ordering::AcqRel, Ordering::Acquire)
+            {
+                Ok(_) => return Some(Expiry::Idle),
+                Err(touched) => used = touched,
+            }
+        }
+    }
+
+    /// Notes a use. Only for the holder of the run right, after [`judge`](Self::judge).
+    pub(crate) fn used(&self, now: u64) {
+        if self.last_used.load(Ordering::Relaxed) < now {
+            self.last_used.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// Notes a use from outside; false if the session has expired.
+    pub(crate) fn touch(&self, now: u64, running: bool) -> bool {
+        self.last_used
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
+                (used != EXPIRED && !self.expired_at(now, used, running)).then(|| used.max(now))
+            })
+            .is_ok()
+    }
+
+    /// A look without consequences. A session that is `running` is in use, so only its deadline counts.
+    pub(crate) fn is_expired(&self, now: u64, running: bool) -> bool {
+        let used = self.last_used.load(Ordering::Acquire);
+        used == EXPIRED || self.expired_at(now, used, running)
+    }
+
+    fn expired_at(&self, now: u64, used: u64, running: bool) -> bool {
+        let idle = self.idle.load(Ordering::Relaxed);
+        self.past_deadline(now) || (!running && idle != NEVER && now.saturating_sub(used) >= idle)
+    }
+
+    pub(crate) fn past_deadline(&self, now: u64) -> bool {
+        self.deadline.load(Ordering::Relaxed) <= now
+    }
+
+    /// When it would expire if nobody used it any more. `u64::MAX`: never.
+    pub(crate) fn expires_at(&self) -> u64 {
+        let used = self.last_used.load(Ordering::Acquire);
+        if used == EXPIRED {
+            return 0;
+        }
+        used.saturating_add(self.idle.load(Ordering::Relaxed))
+            .min(self.deadline.load(Ordering::Relaxed))
+    }
+
+    pub(crate) fn age(&self, now: u64) -> Duration {
+        Duration::from_nanos(now.saturating_sub(self.started))
+    }
+
+    pub(crate) fn idle_for(&self, now: u64) -> Duration {
+        Duration::from_nanos(now.saturating_sub(self.last_used.load(Ordering::Relaxed)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IDLE: Option<Duration> = Some(Duration::from_nanos(100));
+
+    #[test]
+    fn use_defers_idle_expiry_and_not_the_deadline() {
+        let life = Life::new(0, IDLE, Some(Duration::from_nanos(150)));
+        assert_eq!(life.judge(99), None);
+        life.used(99);
+        assert_eq!(life.judge(149), None);
+        assert_eq!(life.judge(150), Some(Expiry::Absolute));
+    }
+
+    #[test]
+    fn expired_once_is_expired_for_good() {
+        let life = Life::new(0, IDLE, None);
+        assert!(life.touch(99, false));
+        assert_eq!(life.judge(199), Some(Expiry::Idle));
+        assert!(!life.touch(100, false), "also when the clock goes back");
+        assert_eq!(life.judge(100), Some(Expiry::Idle));
+    }
+
+    #[test]
+    fn a_clock_that_goes_backwards_expires_nothing() {
+        let life = Life::new(1_000, IDLE, None);
+        assert_eq!(life.judge(5), None);
+        life.used(5);
+        assert_eq!(life.judge(1_099), None, "the later use still counts");
+    }
+
+    #[test]
+    fn limits_can_be_lifted_and_set_for_one_session() {
+        let life = Life::new(0, IDLE, None);
+        life.set_idle_timeout(None);
+        assert_eq!(life.judge(u64::MAX - 1), None);
+        life.set_max_lifetime(Some(Duration::from_nanos(7)));
+        assert_eq!(life.expires_at(), 7);
+    }
+}

@@ -1,0 +1,380 @@
+//! How a session begins, recovers from a panic, and ends.
+//!
+//! All three are done by the holder of the run right, so they exclude each other and every handler.
+
+use std::{
+    any::type_name,
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::{Arc, atomic::Ordering},
+    task::Poll,
+};
+
+use super::{
+    Engine,
+    chain::{self, Chain, Frame},
+    deliver::{self, InitTicket, Started},
+    guard::{Guarded, Panic, Polled, drop_quietly, panic_text, poll_in_place},
+    life::Life,
+    registry::Insert,
+    run::Turn,
+    session::{AnySession, Envelope, Failure, Leftover, Session},
+};
+use crate::{
+    Context, EndReason, Init, InitError, Process, Restart, SessionId, SharedError, StartError, StartOptions,
+    clock::nanos, events::Event,
+};
+
+/// How a process begins anew.
+pub(crate) trait Recipe<P: Process>: Send {
+    fn make<'a>(
+        &'a self,
+        cx: &'a mut Context<'_, P>,
+    ) -> Pin<Box<dyn Future<Output = Result<P, InitError>> + Send + 'a>>;
+}
+
+/// With the arguments that it was started with.
+struct Again<A>(A);
+
+impl<P: Init<A>, A: Clone + Send + Sync + 'static> Recipe<P> for Again<A> {
+    fn make<'a>(
+        &'a self,
+        cx: &'a mut Context<'_, P>,
+    ) -> Pin<Box<dyn Future<Output = Result<P, InitError>> + Send + 'a>> {
+        Box::pin(P::init(self.0.clone(), cx))
+    }
+}
+
+/// Starts a session, unless it is. Returns whether it was started just now.
+pub(crate) async fn start<P, A>(
+    engine: &Arc<Engine>,
+    id: &SessionId,
+    args: A,
+    options: &StartOptions,
+) -> Result<bool, StartError>
+where
+    P: Init<A>,
+    A: Clone + Send + Sync + 'static,
+{
+    tokio::task::coop::consume_budget().await;
+    let result = start_quietly::<P, A>(engine, id, args, options).await;
+    if let Err(error) = &result {
+        engine.emit_limited(error);
+        engine.events.emit(|| Event::StartFailed {
+            session: id.public_handle(),
+            process: type_name::<P>(),
+            error: error.kind(),
+        });
+    }
+    result
+}
+
+async fn start_quietly<P, A>(
+    engine: &Arc<Engine>,
+    id: &SessionId,
+    args: A,
+    options: &StartOptions,
+) -> Result<bool, StartError>
+where
+    P: Init<A>,
+    A: Clone + Send + Sync + 'static,
+{
+    let within = engine.config.call_timeout;
+    let asked = engine.now();
+    let deadline = asked.saturating_add(nanos(within));
+    let timeout = || StartError::Timeout { id: id.clone(), within };
+    loop {
+        let now = engine.now();
+        let admit = || engine.admit(now, options.key.as_deref());
+        let make = || {
+            let life = Life::new(
+                now,
+                options.idle_timeout.unwrap_or(engine.config.idle_timeout),
+                options.max_lifetime.unwrap_or(engine.config.max_lifetime),
+            );
+            Session::<P>::starting(engine, id, life, Box::new(Again(args.clone())))
+        };
+        let found = match engine.registry.get_or_insert(id, admit, make) {
+            Insert::Inserted(session) => return begin(session, args, deadline).await,
+            Insert::Refused(error) => return Err(error),
+            Insert::Found(found) => found,
+        };
+        if found.is_closed() || found.life().is_expired(now, false) && Arc::clone(&found).expire(now) {
+            // Its id is free when its terminate hook has run.
+            if found.in_chain() {
+                return Err(StartError::SelfCall { id: id.clone() });
+            }
+            ended(&*found, engine, deadline).await.ok_or_else(timeout)?;
+            continue;
+        }
+        let process = found.process();
+        let any: Arc<dyn std::any::Any + Send + Sync> = found;
+        let Ok(session) = any.downcast::<Session<P>>() else {
+            return Err(StartError::WrongProcess {
+                id: id.clone(),
+                expected: type_name::<P>(),
+                found: process,
+            });
+        };
+        if session.is_ready() {
+            if session.touch(now) {
+                return Ok(false);
+            }
+            // Ended just now: see above.
+            continue;
+        }
+        if chain::check(session.address()) == Chain::Cycle {
+            return Err(StartError::SelfCall { id: id.clone() });
+        }
+        match deliver::started(&session, deadline).await {
+            Started::Yes => return Ok(false),
+            Started::Closed => {}
+            Started::Timeout => return Err(timeout()),
+            Started::Failed(failure) => return Err(start_error(id, failure)),
+        }
+    }
+}
+
+/// Waits for a session's end, until `deadline`.
+async fn ended(session: &dyn AnySession, engine: &Engine, deadline: u64) -> Option<()> {
+    let mut ended = session.watch_end();
+    let mut ended = pin!(async move {
+        // An error means that nobody will tell any more: it has ended.
+        let _ = ended.wait_for(Option::is_some).await;
+    });
+    let mut time_is_up = pin!(engine.clock.sleep_until(deadline));
+    poll_fn(|cx| {
+        if ended.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Some(()));
+        }
+        time_is_up.as_mut().poll(cx).map(|()| None)
+    })
+    .await
+}
+
+fn start_error(id: &SessionId, failure: Failure) -> StartError {
+    let id = id.clone();
+    match failure {
+        Failure::InitFailed(Some(source)) => StartError::InitFailed { id, source },
+        Failure::InitFailed(None) | Failure::Crashed => StartError::InitPanicked { id },
+        Failure::Ended(reason) => StartError::Ended { id, reason },
+    }
+}
+
+/// Runs `init` where the caller stands; what doesn't finish there goes on in a task, whatever becomes of the caller.
+async fn begin<P, A>(session: Arc<Session<P>>, args: A, deadline: u64) -> Result<bool, StartError>
+where
+    P: Init<A>,
+    A: Send + 'static,
+{
+    let begun = match begin_here(&session, args) {
+        Begun::Done(outcome) => outcome,
+        Begun::Waiting(ticket) => match deliver::init_done(ticket, &session.engine.clock, deadline).await {
+            Some(outcome) => outcome,
+            None => {
+                return Err(StartError::Timeout {
+                    id: AnySession::id(&*session),
+                    within: session.engine.config.call_timeout,
+                });
+            }
+        },
+    };
+    match begun {
+        Ok(()) => Ok(true),
+        Err(failure) => Err(start_error(&AnySession::id(&*session), failure)),
+    }
+}
+
+enum Begun {
+    Done(Result<(), Failure>),
+    Waiting(Arc<InitTicket>),
+}
+
+fn begin_here<P, A>(session: &Arc<Session<P>>, args: A) -> Begun
+where
+    P: Init<A>,
+    A: Send + 'static,
+{
+    let address = session.address();
+    let run = Box::pin(init(Arc::clone(session), args));
+    let (run, frame) = if deliver::may_run_here(address) {
+        let mut run = run;
+        match poll_in_place(address, true, run.as_mut()) {
+            Polled::Ready(made) => return Begun::Done(settle(Turn::new(Arc::clone(session)), Ok(made))),
+            Polled::Panicked(panic) => return Begun::Done(settle(Turn::new(Arc::clone(session)), Err(panic))),
+            Polled::Pending(frame) => (run, frame),
+        }
+    } else {
+        (run, chain::frame_for_queued_call(address))
+    };
+    let ticket = InitTicket::new(frame.clone());
+    let turn = Turn::at(Arc::clone(session), Arc::clone(&ticket) as Arc<dyn Envelope<P>>);
+    session.spawn(go_on(turn, Guarded::new(address, frame, run), Arc::clone(&ticket)));
+    Begun::Waiting(ticket)
+}
+
+async fn go_on<P: Process, F>(mut turn: Turn<P>, run: Guarded<F>, ticket: Arc<InitTicket>)
+where
+    F: Future<Output = Result<(), InitError>> + Send,
+{
+    let made = run.await;
+    turn.clear();
+    ticket.tell(settle(turn, made));
+}
+
+async fn init<P: Init<A>, A>(session: Arc<Session<P>>, args: A) -> Result<(), InitError> {
+    let mut cx = Context::new(&session);
+    let process = P::init(args, &mut cx).await?;
+    session.core.borrow_mut().get_mut().process = Some(process);
+    if let Some(reason) = cx.stop_reason() {
+        session.close(reason, Leftover::Refuse);
+    }
+    Ok(())
+}
+
+/// `init` is over, one way or the other.
+fn settle<P: Process>(turn: Turn<P>, made: Result<Result<(), InitError>, Panic>) -> Result<(), Failure> {
+    let session = Arc::clone(turn.session());
+    let engine = Arc::clone(&session.engine);
+    let failure = match made {
+        Ok(Ok(())) => {
+            session.ready();
+            engine.started.fetch_add(1, Ordering::Relaxed);
+            engine.events.emit(|| Event::Started {
+                session: AnySession::id(&*session).public_handle(),
+                process: type_name::<P>(),
+                took: session.life.age(engine.now()),
+            });
+            let ended = session.end_reason();
+            turn.give_up().proceed();
+            // Ended while it started. It has run its terminate hook, or is about to.
+            return ended.map_or(Ok(()), |reason| Err(Failure::Ended(reason)));
+        }
+        Ok(Err(error)) => Failure::InitFailed(Some(SharedError::from(error))),
+        Err(_panic) => Failure::InitFailed(None),
+    };
+    let reason = session.end_reason().unwrap_or(EndReason::Crashed);
+    let waiting = {
+        session.close(reason, Leftover::Handle);
+        session.mailbox.take()
+    };
+    // First out of the registry, so that whoever learns of the failure can start it again.
+    turn.finish(reason);
+    for envelope in waiting {
+        envelope.refuse(failure.clone());
+    }
+    Err(failure)
+}
+
+/// Brings a session back after a panic, or ends it.
+pub(super) async fn recover<P: Process>(turn: Turn<P>, panic: String) {
+    let session = Arc::clone(turn.session());
+    let engine = Arc::clone(&session.engine);
+    engine.events.emit(|| Event::Crashed {
+        session: AnySession::id(&*session).public_handle(),
+        process: type_name::<P>(),
+        panic,
+    });
+    if session.side.lock().peek().is_some() {
+        session.side.lock().extras().stop_tasks();
+    }
+    terminate(&session, EndReason::Crashed).await;
+    let restarts = match P::RESTART {
+        Restart::OnFailure { max_restarts, within } if !session.mailbox.is_closed() => {
+            let mut side = session.side.lock();
+            side.extras().admit_restart(engine.now(), max_restarts, nanos(within))
+        }
+        _ => None,
+    };
+    if let Some(restarts) = restarts {
+        match Guarded::new(session.address(), None, Box::pin(begin_anew(Arc::clone(&session)))).await {
+            Ok(Ok(())) => {
+                engine.events.emit(|| Event::Restarted {
+                    session: AnySession::id(&*session).public_handle(),
+                    process: type_name::<P>(),
+                    restarts,
+                });
+                drop(session);
+                turn.give_up().proceed();
+                return;
+            }
+            Ok(Err(_)) | Err(_) => engine.events.emit(|| Event::StartFailed {
+                session: AnySession::id(&*session).public_handle(),
+                process: type_name::<P>(),
+                error: "init_failed",
+            }),
+        }
+    }
+    session.close(EndReason::Crashed, Leftover::Refuse);
+    end(turn).await;
+}
+
+async fn begin_anew<P: Process>(session: Arc<Session<P>>) -> Result<(), InitError> {
+    let mut core = session.core.borrow_mut();
+    let core = core.get_mut();
+    let mut cx = Context::new(&session);
+    core.process = Some(core.recipe.make(&mut cx).await?);
+    if let Some(reason) = cx.stop_reason() {
+        session.close(reason, Leftover::Refuse);
+    }
+    Ok(())
+}
+
+/// Ends a session whose mailbox is closed, where we stand, if its terminate hook doesn't wait.
+pub(super) fn end_in_place<P: Process>(turn: Turn<P>) {
+    let session = Arc::clone(turn.session());
+    session.run_in_place(end(turn));
+}
+
+pub(super) async fn end<P: Process>(turn: Turn<P>) {
+    let session = Arc::clone(turn.session());
+    let reason = session.end_reason().expect("the mailbox was closed for a reason");
+    if session.side.lock().peek().is_some() {
+        session.side.lock().extras().stop_tasks();
+    }
+    terminate(&session, reason).await;
+    turn.finish(reason);
+}
+
+/// Runs the terminate hook and drops the process, if there is one.
+async fn terminate<P: Process>(session: &Arc<Session<P>>, reason: EndReason) {
+    let mut core = session.core.borrow_mut();
+    let process = &mut core.get_mut().process;
+    let Some(running) = process.as_mut() else { return };
+    let hook = hook(session, running, reason).await;
+    let dropped = drop_quietly(process.take()).map_err(|panic| panic_text(&panic));
+    if let Err(error) = hook.and(dropped) {
+        session.engine.events.emit(|| Event::HookFailed {
+            session: AnySession::id(&**session).public_handle(),
+            process: type_name::<P>(),
+            error,
+        });
+    }
+}
+
+async fn hook<P: Process>(session: &Arc<Session<P>>, process: &mut P, reason: EndReason) -> Result<(), String> {
+    let engine = &session.engine;
+    let mut cx = Context::new(session);
+    let mut frame: Option<Arc<Frame>> = None;
+    let mut hook = pin!(process.terminate(reason, &mut cx));
+    // Made only if the hook waits: most don't, and a timer is not free.
+    let mut time_is_up = pin!(None);
+    poll_fn(|task| {
+        let on_chain = chain::enter(session.address(), false, frame.take());
+        let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| hook.as_mut().poll(task)));
+        frame = on_chain.suspend();
+        match polled {
+            Ok(Poll::Ready(())) => return Poll::Ready(Ok(())),
+            Ok(Poll::Pending) => {}
+            Err(panic) => return Poll::Ready(Err(panic_text(&panic))),
+        }
+        if time_is_up.is_none() {
+            time_is_up.set(Some(engine.clock.sleep(engine.terminate_timeout())));
+        }
+        let time_is_up = time_is_up.as_mut().as_pin_mut().expect("set above");
+        time_is_up
+            .poll(task)
+            .map(|()| Err(format!("cut after {:?}", engine.terminate_timeout())))
+    })
+    .await
+}

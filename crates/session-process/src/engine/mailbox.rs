@@ -1,0 +1,161 @@
+//! The mailbox of a session, and the run right: whose turn it is.
+//!
+//! A session that does nothing has no task. Whoever brings a message takes the *run right* and handles it where it
+//! stands; who finds the right taken leaves the message in the queue, and the holder takes it from there.
+//!
+//! # Invariants
+//! 1. At most one holder of the run right at a time. It is held from a successful [`Mailbox::try_begin`], or a
+//!    [`Push::Begin`], [`Close::Begin`], until [`Mailbox::release`] returns true or [`Mailbox::next`] returns
+//!    [`Next::Idle`].
+//! 2. A queued message is never forgotten: the right is not given up while the queue holds something, because
+//!    `QUEUED` is set under the queue's lock, and the right is given up without the lock only if no bit but
+//!    `RUNNING` is set.
+//! 3. Messages come out in the order in which they were pushed; `try_begin` fails while anything is queued, so a
+//!    message handled in place never overtakes one that waits.
+//! 4. `CLOSED` is set once and stays. From then on every push is refused, and exactly one caller learns that it has
+//!    to bring the session to its end.
+//!
+//! Deadlock safety: the queue's lock is a leaf; nothing is called while it is held.
+//!
+//! The models in `crates/models` compile this file against loom's types.
+
+use std::collections::VecDeque;
+
+use crate::sync::{AtomicU32, Mutex, Ordering};
+
+const RUNNING: u32 = 1;
+const QUEUED: u32 = 1 << 1;
+const CLOSED: u32 = 1 << 2;
+
+/// A queue that has grown past this is given back to the allocator when it runs empty, so that one burst doesn't
+/// leave its memory with an idle session for good.
+const KEPT_CAPACITY: usize = 16;
+
+pub(crate) struct Mailbox<T> {
+    bits: AtomicU32,
+    queue: Mutex<VecDeque<T>>,
+}
+
+/// What became of a pushed message.
+#[derive(Debug)]
+pub(crate) enum Push<T> {
+    /// The holder of the run right will come to it.
+    Queued,
+    /// Queued, and nobody ran: the caller now holds the run right and must see to the queue.
+    Begin,
+    /// As many wait as may; the message comes back.
+    Full(T),
+    /// The session ends or has ended; the message comes back.
+    Closed(T),
+}
+
+/// What the holder of the run right does next.
+#[derive(Debug)]
+pub(crate) enum Next<T> {
+    Message(T),
+    /// Nothing is left and the run right is given up.
+    Idle,
+    /// Nothing is left and the mailbox is closed: the holder brings the session to its end, keeping the right.
+    Closed,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Close {
+    /// Nobody ran: the caller holds the run right and brings the session to its end.
+    Begin,
+    /// The holder of the run right will find the mailbox closed.
+    Running,
+    /// Somebody was first.
+    Already,
+}
+
+impl<T> Mailbox<T> {
+    /// A mailbox whose run right is held by the caller, who is starting the session.
+    pub(crate) fn running() -> Self {
+        Self {
+            bits: AtomicU32::new(RUNNING),
+            queue: Mutex::new(VecDeque::new()),
+        }
+    }
+
+    /// Takes the run right if nobody has it, nothing waits and the mailbox is open.
+    pub(crate) fn try_begin(&self) -> bool {
+        self.bits
+            .compare_exchange(0, RUNNING, Ordering::Acquire, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    /// Leaves a message for the holder of the run right, if fewer than `capacity` wait.
+    pub(crate) fn push(&self, message: T, capacity: usize) -> Push<T> {
+        let mut queue = self.queue.lock();
+        if self.is_closed() {
+            return Push::Closed(message);
+        }
+        if queue.len() >= capacity {
+            return Push::Full(message);
+        }
+        queue.push_back(message);
+        let before = self.bits.fetch_or(QUEUED | RUNNING, Ordering::AcqRel);
+        if before & RUNNING == 0 {
+            Push::Begin
+        } else {
+            Push::Queued
+        }
+    }
+
+    /// Gives the run right up, without a lock, if nothing waits and the mailbox is open. Otherwise the caller keeps
+    /// it, and sees to the queue with [`next`](Self::next).
+    #[must_use]
+    pub(crate) fn release(&self) -> bool {
+        self.bits
+            .compare_exchange(RUNNING, 0, Ordering::Release, Ordering::Relaxed)
+            .is_ok()
+    }
+
+    /// The next message; or gives the run right up. Only for its holder.
+    pub(crate) fn next(&self) -> Next<T> {
+        let mut queue = self.queue.lock();
+        if let Some(message) = queue.pop_front() {
+            return Next::Message(message);
+        }
+        if queue.capacity() > KEPT_CAPACITY {
+            *queue = VecDeque::new();
+        }
+        if self.is_closed() {
+            return Next::Closed;
+        }
+        // Pushers and closers hold the lock while they set bits, so nothing can come between.
+        self.bits.store(0, Ordering::Release);
+        Next::Idle
+    }
+
+    /// Refuses every further message. What waits is still handled; see [`take`](Self::take).
+    pub(crate) fn close(&self) -> Close {
+        let _queue = self.queue.lock();
+        let before = self.bits.fetch_or(CLOSED | RUNNING, Ordering::AcqRel);
+        if before & CLOSED != 0 {
+            Close::Already
+        } else if before & RUNNING != 0 {
+            Close::Running
+        } else {
+            Close::Begin
+        }
+    }
+
+    /// Takes everything that waits, to hand it back to its senders.
+    pub(crate) fn take(&self) -> VecDeque<T> {
+        std::mem::take(&mut *self.queue.lock())
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.bits.load(Ordering::Acquire) & CLOSED != 0
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.bits.load(Ordering::Acquire) & RUNNING != 0
+    }
+
+    pub(crate) fn waiting(&self) -> usize {
+        self.queue.lock().len()
+    }
+}

@@ -1,0 +1,185 @@
+//! The engine: one live process for each session, on one node.
+//!
+//! ```text
+//! Sessions ── deliver ──► Session ── mailbox (run right) ──► run ──► the user's handler
+//!     │                      ▲                                │
+//!     └── lifecycle ─────────┤                                └─► lifecycle (end, crash)
+//!                        registry ◄── sweep, shutdown
+//! ```
+
+mod chain;
+mod deliver;
+mod guard;
+mod lifecycle;
+mod mailbox;
+mod registry;
+mod run;
+mod session;
+mod shutdown;
+mod side;
+mod sweep;
+mod ticket;
+
+mod life;
+
+use std::{
+    any::{Any, TypeId},
+    collections::HashMap,
+    num::NonZeroU32,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::sync::Notify;
+
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use self::sweep::sweep_all;
+pub(crate) use self::{
+    deliver::{call, cast, post_to_itself, push_to, send_to_itself},
+    lifecycle::start,
+    registry::Rotate,
+    session::{AnySession, Leftover, Session},
+};
+use self::{lifecycle::Recipe, registry::Registry};
+pub use self::{
+    registry::Cursor,
+    session::{Monitor, SessionStats},
+    shutdown::ShutdownReport,
+};
+use crate::{
+    Config, StartError,
+    clock::Clock,
+    events::{Event, Events},
+    limits::{KeyedRate, Refused, SlidingWindow},
+};
+
+pub(crate) type Extensions = HashMap<TypeId, Box<dyn Any + Send + Sync>>;
+
+/// What all sessions of an engine share.
+pub(crate) struct Engine {
+    pub(crate) config: Config,
+    pub(crate) clock: Clock,
+    pub(crate) registry: Registry,
+    pub(crate) events: Events,
+    pub(crate) extensions: Extensions,
+    runtime: tokio::runtime::Handle,
+    rate: Option<SlidingWindow>,
+    keyed_rate: Option<KeyedRate>,
+    closing: AtomicBool,
+    emptied: Notify,
+    started: AtomicU64,
+    ended: AtomicU64,
+}
+
+impl Engine {
+    pub(crate) fn new(
+        config: Config,
+        clock: Clock,
+        extensions: Extensions,
+        runtime: tokio::runtime::Handle,
+    ) -> Arc<Self> {
+        let engine = Arc::new(Self {
+            registry: Registry::new(),
+            events: Events::new(),
+            rate: config.rate_limit.map(SlidingWindow::per_minute),
+            keyed_rate: config
+                .rate_limit_per_key
+                .and_then(NonZeroU32::new)
+                .map(|limit| KeyedRate::per_minute(limit, clock.clone())),
+            config,
+            clock,
+            extensions,
+            runtime,
+            closing: AtomicBool::new(false),
+            emptied: Notify::new(),
+            started: AtomicU64::new(0),
+            ended: AtomicU64::new(0),
+        });
+        sweep::spawn(&engine);
+        engine
+    }
+
+    pub(crate) fn now(&self) -> u64 {
+        self.clock.now()
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn started_total(&self) -> u64 {
+        self.started.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn ended_total(&self) -> u64 {
+        self.ended.load(Ordering::Relaxed)
+    }
+
+    /// Lets one more session in, or says which limit is in the way. Called under the registry's lock, which makes
+    /// all limits exact: nobody else can take the id, and a place that was refused is not taken for a moment.
+    fn admit(&self, now: u64, key: Option<&str>) -> Result<(), StartError> {
+        if self.is_closing() {
+            return Err(StartError::ShuttingDown);
+        }
+        // First, so that a key that hammers can't use up what is for all. A start that then fails on another limit
+        // still counts against its key.
+        if let (Some(rate), Some(key)) = (&self.keyed_rate, key) {
+            rate.admit(key).map_err(|retry_after| StartError::KeyRateLimit {
+                per_minute: rate.limit(),
+                retry_after,
+            })?;
+        }
+        let max = self.config.max_sessions;
+        let reserve = || {
+            let reserved = self.registry.reserve(max);
+            reserved.then_some(()).ok_or(StartError::SessionLimit { max })
+        };
+        match &self.rate {
+            None => reserve(),
+            Some(rate) => rate.admit(now, reserve).map_err(|refused| match refused {
+                Refused::Other(error) => error,
+                Refused::Rate { retry_after } => StartError::RateLimit {
+                    per_minute: rate.limit(),
+                    retry_after,
+                },
+            }),
+        }
+    }
+
+    /// Takes an ended session out of the registry.
+    fn forget(&self, session: &dyn AnySession) {
+        let last = self.registry.remove(session);
+        self.ended.fetch_add(1, Ordering::Relaxed);
+        if last && self.is_closing() {
+            self.emptied.notify_waiters();
+        }
+    }
+
+    fn emit_limited(&self, error: &StartError) {
+        if matches!(
+            error,
+            StartError::SessionLimit { .. } | StartError::RateLimit { .. } | StartError::KeyRateLimit { .. }
+        ) {
+            let limit = error.kind();
+            self.events.emit(|| Event::Limited { limit });
+        }
+    }
+
+    pub(crate) fn terminate_timeout(&self) -> Duration {
+        self.config.terminate_timeout
+    }
+}
+
+/// Owns an engine: when the last [`Sessions`](crate::Sessions) of it is dropped, its sessions are dropped too.
+pub(crate) struct Owner(pub(crate) Arc<Engine>);
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.0.closing.store(true, Ordering::Release);
+        // The sweeper holds the engine weakly, and ends by itself.
+        self.0.registry.clear();
+    }
+}

@@ -1,0 +1,145 @@
+//! Running what waits: a task that holds the run right and works the mailbox off.
+
+use std::{pin::Pin, sync::Arc};
+
+use super::{
+    guard::{Guarded, panic_text},
+    lifecycle,
+    mailbox::Next,
+    session::{Envelope, Failure, Leftover, Session, next},
+    side::Farewell,
+};
+use crate::{EndReason, Process, events::Event, process::Expiry};
+
+/// Messages that a task handles before it lets others have their turn on its thread.
+const SLICE: usize = 64;
+
+/// The future that handles one message: it replies by itself.
+pub(super) type Run = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// The run right of a session, with the duty to give it up or to bring the session to its end.
+///
+/// If it is dropped before that, because its task was aborted or the runtime is gone, the session is cut off: nobody
+/// waits for a reply that can't come, and the place in the registry is free.
+pub(super) struct Turn<P: Process> {
+    session: Option<Arc<Session<P>>>,
+    /// The message at work.
+    current: Option<Arc<dyn Envelope<P>>>,
+}
+
+impl<P: Process> Turn<P> {
+    pub(super) fn new(session: Arc<Session<P>>) -> Self {
+        Self {
+            session: Some(session),
+            current: None,
+        }
+    }
+
+    pub(super) fn at(session: Arc<Session<P>>, current: Arc<dyn Envelope<P>>) -> Self {
+        Self {
+            session: Some(session),
+            current: Some(current),
+        }
+    }
+
+    /// The message at work is done.
+    pub(super) fn clear(&mut self) {
+        self.current = None;
+    }
+
+    pub(super) fn session(&self) -> &Arc<Session<P>> {
+        self.session.as_ref().expect("held until it is given up")
+    }
+
+    /// The run right is given up, or has gone on to another `Turn`.
+    pub(super) fn give_up(mut self) -> Arc<Session<P>> {
+        self.session.take().expect("held until it is given up")
+    }
+
+    /// The session is over: tells everybody, once.
+    pub(super) fn finish(self, reason: EndReason) {
+        farewell(&self.give_up(), reason);
+    }
+}
+
+impl<P: Process> Drop for Turn<P> {
+    fn drop(&mut self) {
+        let Some(session) = self.session.take() else { return };
+        let reason = session.end_reason().unwrap_or(EndReason::Shutdown);
+        session.close(reason, Leftover::Refuse);
+        session.refuse_waiting(&Failure::Ended(reason));
+        if let Some(current) = self.current.take() {
+            current.refuse(Failure::Ended(reason));
+        }
+        // The handler's future, which borrows it, may be dropped after this; then the process goes with the session.
+        if let Ok(mut core) = session.core.try_borrow_mut() {
+            core.get_mut().process = None;
+        }
+        farewell(&session, reason);
+    }
+}
+
+fn farewell<P: Process>(session: &Arc<Session<P>>, reason: EndReason) {
+    let farewell: Option<Farewell> = session.side.lock().finish(reason);
+    let Some(farewell) = farewell else { return };
+    session.engine.forget(&**session);
+    if session.is_ready() {
+        session.engine.events.emit(|| Event::Ended {
+            session: super::AnySession::id(&**session).public_handle(),
+            process: std::any::type_name::<P>(),
+            reason,
+            lifetime: session.life.age(session.engine.now()),
+        });
+    }
+    farewell.say();
+}
+
+pub(super) fn spawn_drain<P: Process>(turn: Turn<P>) {
+    let session = Arc::clone(turn.session());
+    session.spawn(drain(turn));
+}
+
+/// Handles what waits, in order, until nothing does.
+pub(super) async fn drain<P: Process>(mut turn: Turn<P>) {
+    let session = Arc::clone(turn.session());
+    let mut handled = 0usize;
+    loop {
+        match next(&session) {
+            Next::Message(envelope) => {
+                if session.life.past_deadline(session.engine.now()) {
+                    session.close(EndReason::Expired(Expiry::Absolute), Leftover::Refuse);
+                    envelope.refuse(Failure::Ended(EndReason::Expired(Expiry::Absolute)));
+                    continue;
+                }
+                let frame = envelope.frame();
+                let Some(run) = Arc::clone(&envelope).open(Arc::clone(&session)) else {
+                    continue;
+                };
+                turn.current = Some(Arc::clone(&envelope));
+                if let Err(panic) = Guarded::new(session.address(), frame, run).await {
+                    turn.clear();
+                    return crash(turn, panic_text(&panic), || envelope.refuse(Failure::Crashed)).await;
+                }
+                turn.clear();
+            }
+            Next::Idle => {
+                // Given up by `next`; another may hold it by now.
+                drop(turn.give_up());
+                return;
+            }
+            Next::Closed => return lifecycle::end(turn).await,
+        }
+        handled += 1;
+        if handled.is_multiple_of(SLICE) {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+/// After a panic: whoever waited learns of it, then the session recovers or ends.
+pub(super) async fn crash<P: Process>(turn: Turn<P>, panic: String, tell_caller: impl FnOnce()) {
+    // Those who wait first: when the caller learns of the crash, its next message is for the process after it.
+    turn.session().refuse_waiting(&Failure::Crashed);
+    tell_caller();
+    lifecycle::recover(turn, panic).await;
+}

@@ -1,0 +1,406 @@
+//! One session on this node: its id, its mailbox, its clocks and its process.
+//!
+//! # Invariants
+//! 1. `core` is borrowed by the holder of the run right alone; a borrow that fails is a bug in the engine.
+//! 2. `ending` is written once, before the mailbox is closed; who reads it after that reads the reason.
+
+use std::{
+    any::Any,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU8, Ordering},
+    },
+    time::Duration,
+};
+
+use atomic_refcell::AtomicRefCell;
+use sync_wrapper::SyncWrapper;
+use tokio::sync::watch;
+
+use super::{
+    Engine, Recipe,
+    chain::Frame,
+    guard::{Polled, poll_in_place},
+    life::Life,
+    lifecycle,
+    mailbox::{Close, Mailbox, Next},
+    run::{self, Turn},
+    side::Side,
+};
+use crate::{CallError, EndReason, Process, SessionId, SharedError, process::Expiry, sync::Mutex};
+
+pub(crate) struct Session<P: Process> {
+    pub(super) engine: Arc<Engine>,
+    pub(super) mailbox: Mailbox<Arc<dyn Envelope<P>>>,
+    pub(super) life: Life,
+    pub(super) core: AtomicRefCell<SyncWrapper<Core<P>>>,
+    pub(super) side: Mutex<Side>,
+    id: SessionId,
+    /// The id is another one by now, in `side`.
+    rotated: AtomicBool,
+    /// Its `init` has succeeded.
+    ready: AtomicBool,
+    ending: AtomicU8,
+}
+
+/// What only the holder of the run right touches.
+pub(super) struct Core<P> {
+    /// `None` before `init` has succeeded, between a crash and the restart, and after the end.
+    pub(super) process: Option<P>,
+    /// How to begin anew after a crash. Allocates nothing for a process without arguments.
+    pub(super) recipe: Box<dyn Recipe<P>>,
+}
+
+/// A message in the mailbox, whatever its type.
+pub(super) trait Envelope<P: Process>: Send + Sync {
+    /// The future that handles it and replies; `None` if its sender took it back.
+    fn open(self: Arc<Self>, session: Arc<Session<P>>) -> Option<run::Run>;
+    fn refuse(&self, why: Failure);
+    fn frame(&self) -> Option<Arc<Frame>>;
+}
+
+/// Why a message was not handled.
+#[derive(Clone)]
+pub(crate) enum Failure {
+    Crashed,
+    Ended(EndReason),
+    InitFailed(Option<SharedError>),
+}
+
+impl Failure {
+    pub(super) fn into_call_error<M>(self, id: SessionId, message: Option<M>) -> CallError<M> {
+        match (self, message) {
+            (Self::Crashed, message) => CallError::Crashed { id, message },
+            (Self::Ended(reason), message) => CallError::Ended { id, reason, message },
+            (Self::InitFailed(source), Some(message)) => CallError::InitFailed { id, source, message },
+            // Nothing is handled before `init` is done, so the message is always there.
+            (Self::InitFailed(_), None) => CallError::Crashed { id, message: None },
+        }
+    }
+}
+
+/// What happens to the messages that wait when a session is ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Leftover {
+    /// They go back to their senders.
+    Refuse,
+    /// They are handled first.
+    Handle,
+}
+
+impl<P: Process> Session<P> {
+    /// A session whose process is to be started by the caller, who holds the run right.
+    pub(super) fn starting(engine: &Arc<Engine>, id: &SessionId, life: Life, recipe: Box<dyn Recipe<P>>) -> Arc<Self> {
+        Arc::new(Self {
+            engine: Arc::clone(engine),
+            mailbox: Mailbox::running(),
+            life,
+            core: AtomicRefCell::new(SyncWrapper::new(Core { process: None, recipe })),
+            side: Mutex::new(Side::default()),
+            id: id.clone(),
+            rotated: AtomicBool::new(false),
+            ready: AtomicBool::new(false),
+            ending: AtomicU8::new(0),
+        })
+    }
+
+    /// Stands for this session in chains of calls, while it is alive.
+    pub(super) fn address(&self) -> usize {
+        std::ptr::from_ref(self).addr()
+    }
+
+    pub(super) fn ready(&self) {
+        self.ready.store(true, Ordering::Release);
+    }
+
+    pub(super) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    pub(super) fn end_reason(&self) -> Option<EndReason> {
+        EndReason::from_code(self.ending.load(Ordering::Acquire))
+    }
+
+    /// Has the session end for `reason`, unless another was first: now, if nobody runs, else when the message at
+    /// work is done.
+    pub(super) fn request_end(self: &Arc<Self>, reason: EndReason, leftover: Leftover) {
+        if self.close(reason, leftover) == Close::Begin {
+            lifecycle::end_in_place(Turn::new(Arc::clone(self)));
+        }
+    }
+
+    /// Closes the mailbox; what that asks of the caller is in the result.
+    pub(super) fn close(&self, reason: EndReason, leftover: Leftover) -> Close {
+        let _ = self
+            .ending
+            .compare_exchange(0, reason.code(), Ordering::AcqRel, Ordering::Relaxed);
+        let close = self.mailbox.close();
+        if close != Close::Already && leftover == Leftover::Refuse {
+            self.refuse_waiting(&Failure::Ended(reason));
+        }
+        close
+    }
+
+    pub(super) fn refuse_waiting(&self, why: &Failure) {
+        for envelope in self.mailbox.take() {
+            envelope.refuse(why.clone());
+        }
+    }
+
+    /// For the holder of the run right whose message is done: gives the right up, or sees to what came meanwhile.
+    pub(super) fn proceed(self: Arc<Self>) {
+        if self.mailbox.release() {
+            return;
+        }
+        if self.mailbox.is_closed() && self.mailbox.waiting() == 0 {
+            lifecycle::end_in_place(Turn::new(self));
+        } else {
+            run::spawn_drain(Turn::new(self));
+        }
+    }
+
+    /// Runs `future`, which holds the run right, where we stand; what doesn't finish there goes on in a task.
+    pub(super) fn run_in_place(self: &Arc<Self>, future: impl Future<Output = ()> + Send + 'static) {
+        if !super::deliver::may_run_here(self.address()) {
+            self.spawn(future);
+            return;
+        }
+        let mut future = Box::pin(future);
+        match poll_in_place(self.address(), false, future.as_mut()) {
+            Polled::Ready(()) => {}
+            Polled::Pending(_) => self.spawn(future),
+            Polled::Panicked(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+
+    /// Runs a future that holds the run right in a task of its own, which [`AnySession::kill`] can abort.
+    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut side = self.side.lock();
+        if side.killed {
+            drop(side);
+            // Its `Turn` sees to the end.
+            drop(task);
+            return;
+        }
+        let handle = self.engine.runtime.spawn(task);
+        side.running = Some(handle.abort_handle());
+    }
+
+    /// Runs a timer or an effect, which ends with the session.
+    pub(crate) fn spawn_task<F>(&self, task: impl FnOnce(u64) -> F) -> u64
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let mut side = self.side.lock();
+        if side.ended.is_some() {
+            return 0;
+        }
+        let key = side.extras().next_task();
+        // Under the lock, so that a task that is done at once finds itself in the list when it takes itself off it.
+        let handle = self.engine.runtime.spawn(task(key));
+        side.extras().keep_task(key, handle.abort_handle());
+        key
+    }
+
+    /// Takes a timer or an effect off the list. Returns whether it was there.
+    pub(crate) fn forget_task(&self, key: u64, abort: bool) -> bool {
+        let task = match self.side.lock().peek() {
+            Some(_) => self.side.lock().extras().take_task(key),
+            None => None,
+        };
+        if let (Some(task), true) = (&task, abort) {
+            task.abort();
+        }
+        task.is_some()
+    }
+
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+}
+
+/// A session of any process type, as the registry keeps it.
+pub(crate) trait AnySession: Any + Send + Sync {
+    fn is(&self, id: &SessionId) -> bool;
+    fn id(&self) -> SessionId;
+    /// For the registry, under the locks of both shards.
+    fn set_id(&self, id: SessionId);
+    fn process(&self) -> &'static str;
+    fn life(&self) -> &Life;
+    /// Started, not ended, not expired.
+    fn is_live(&self, now: u64) -> bool;
+    /// Ended or about to: it serves nobody any more.
+    fn is_closed(&self) -> bool;
+    fn touch(&self, now: u64) -> bool;
+    fn end(self: Arc<Self>, reason: EndReason, leftover: Leftover);
+    /// Ends the session if its time is up. Returns whether it was.
+    fn expire(self: Arc<Self>, now: u64) -> bool;
+    /// Cuts off a handler that waits.
+    fn kill(&self, reason: EndReason);
+    fn watch_end(&self) -> watch::Receiver<Option<EndReason>>;
+    fn monitor(&self) -> Monitor;
+    fn stats(&self, now: u64) -> SessionStats;
+    fn in_chain(&self) -> bool;
+}
+
+impl<P: Process> AnySession for Session<P> {
+    fn is(&self, id: &SessionId) -> bool {
+        if !self.rotated.load(Ordering::Acquire) {
+            return self.id == *id;
+        }
+        self.side.lock().peek().and_then(|extras| extras.id.as_ref()) == Some(id)
+    }
+
+    fn id(&self) -> SessionId {
+        if !self.rotated.load(Ordering::Acquire) {
+            return self.id.clone();
+        }
+        let side = self.side.lock();
+        let id = side.peek().and_then(|extras| extras.id.clone());
+        id.expect("`set_id` put it there")
+    }
+
+    fn set_id(&self, id: SessionId) {
+        let mut side = self.side.lock();
+        side.extras().id = Some(id);
+        self.rotated.store(true, Ordering::Release);
+    }
+
+    fn process(&self) -> &'static str {
+        std::any::type_name::<P>()
+    }
+
+    fn life(&self) -> &Life {
+        &self.life
+    }
+
+    fn is_live(&self, now: u64) -> bool {
+        self.is_ready() && !self.mailbox.is_closed() && !self.life.is_expired(now, self.mailbox.is_running())
+    }
+
+    fn is_closed(&self) -> bool {
+        self.mailbox.is_closed()
+    }
+
+    fn touch(&self, now: u64) -> bool {
+        !self.mailbox.is_closed() && self.life.touch(now, self.mailbox.is_running())
+    }
+
+    fn end(self: Arc<Self>, reason: EndReason, leftover: Leftover) {
+        self.request_end(reason, leftover);
+    }
+
+    fn expire(self: Arc<Self>, now: u64) -> bool {
+        if self.life.past_deadline(now) {
+            // Whoever is at work finishes the message at hand; what waits is too late.
+            self.request_end(EndReason::Expired(Expiry::Absolute), Leftover::Refuse);
+            return true;
+        }
+        if !self.mailbox.try_begin() {
+            return false;
+        }
+        let expiry = self.life.judge(now);
+        if let Some(expiry) = expiry {
+            self.close(EndReason::Expired(expiry), Leftover::Refuse);
+        }
+        self.proceed();
+        expiry.is_some()
+    }
+
+    fn kill(&self, reason: EndReason) {
+        self.close(reason, Leftover::Refuse);
+        let mut side = self.side.lock();
+        side.killed = true;
+        if let Some(task) = side.running.take() {
+            task.abort();
+        }
+    }
+
+    fn watch_end(&self) -> watch::Receiver<Option<EndReason>> {
+        self.side.lock().watch_end()
+    }
+
+    fn monitor(&self) -> Monitor {
+        Monitor {
+            ended: self.watch_end(),
+        }
+    }
+
+    fn stats(&self, now: u64) -> SessionStats {
+        let side = self.side.lock();
+        let extras = side.peek();
+        SessionStats {
+            process: self.process(),
+            age: self.life.age(now),
+            idle_for: self.life.idle_for(now),
+            expires_in: match self.life.expires_at() {
+                u64::MAX => None,
+                at => Some(Duration::from_nanos(at.saturating_sub(now))),
+            },
+            running: self.mailbox.is_running(),
+            waiting: self.mailbox.waiting(),
+            monitors: extras.map_or(0, super::side::Extras::monitors),
+            tasks: extras.map_or(0, super::side::Extras::tasks),
+        }
+    }
+
+    fn in_chain(&self) -> bool {
+        super::chain::check(self.address()) == super::chain::Chain::Cycle
+    }
+}
+
+/// What an engine knows of one session: [`Sessions::session_stats`](crate::Sessions::session_stats).
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct SessionStats {
+    /// The type of its process.
+    pub process: &'static str,
+    /// Since its start.
+    pub age: Duration,
+    /// Since it was last used.
+    pub idle_for: Duration,
+    /// Until it expires, if nobody uses it; `None` if it has no time limit.
+    pub expires_in: Option<Duration>,
+    /// A message is being handled.
+    pub running: bool,
+    /// Messages in its mailbox.
+    pub waiting: usize,
+    /// [`Monitor`]s that follow it: its open pages.
+    pub monitors: usize,
+    /// Its timers and effects.
+    pub tasks: usize,
+}
+
+/// Follows a session to its end: what an open page holds.
+///
+/// Made by [`Sessions::monitor`](crate::Sessions::monitor) or [`Context::monitor`](crate::Context::monitor). It
+/// survives restarts of the process and rotations of the id, and doesn't keep the session alive. Dropping it is all
+/// there is to do when a page goes away.
+#[derive(Debug, Clone)]
+pub struct Monitor {
+    ended: watch::Receiver<Option<EndReason>>,
+}
+
+impl Monitor {
+    /// Waits for the session's end and says why it came. Its terminate hook has run by then.
+    ///
+    /// # Cancel safety
+    /// Nothing is lost; ask again.
+    pub async fn ended(&mut self) -> EndReason {
+        match self.ended.wait_for(Option::is_some).await {
+            Ok(reason) => reason.expect("waited for that"),
+            // The engine was dropped without a shutdown.
+            Err(_) => EndReason::Shutdown,
+        }
+    }
+
+    /// Why the session ended, if it has.
+    #[must_use]
+    pub fn reason(&self) -> Option<EndReason> {
+        *self.ended.borrow()
+    }
+}
+
+pub(super) fn next<P: Process>(session: &Session<P>) -> Next<Arc<dyn Envelope<P>>> {
+    session.mailbox.next()
+}

@@ -1,0 +1,85 @@
+//! Shutting an engine down: nothing new, everything that was accepted handled, every hook run, within a deadline.
+
+use std::{future::poll_fn, pin::pin, sync::atomic::Ordering, task::Poll, time::Duration};
+
+use super::{Engine, session::Leftover};
+use crate::{EndReason, PublicHandle, clock::nanos};
+
+/// Sessions that are ended in one go, before others get the thread.
+const SLICE: usize = 64;
+
+/// After the deadline: how long tasks that were aborted may take to be gone. They are dropped as soon as their thread
+/// comes to them, so only a handler that blocks its thread is still there then.
+const ABORT_GRACE: Duration = Duration::from_millis(500);
+
+/// What a shutdown did.
+#[derive(Debug, Clone)]
+#[must_use]
+#[non_exhaustive]
+pub struct ShutdownReport {
+    /// Sessions that ended in order: their mailboxes were worked off and their terminate hooks have run.
+    pub ended: usize,
+    /// Sessions that were cut off at the deadline, in a handler or in their terminate hook.
+    pub cut: Vec<PublicHandle>,
+}
+
+impl Engine {
+    pub(crate) async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
+        let deadline = self.now().saturating_add(nanos(deadline));
+        self.closing.store(true, Ordering::Release);
+        let before = self.registry.len();
+        self.end_all(EndReason::Shutdown, Leftover::Handle).await;
+
+        let mut empty = pin!(self.empty());
+        let mut time_is_up = pin!(self.clock.sleep_until(deadline));
+        let in_time = poll_fn(|cx| {
+            if empty.as_mut().poll(cx).is_ready() {
+                return Poll::Ready(true);
+            }
+            time_is_up.as_mut().poll(cx).map(|()| false)
+        })
+        .await;
+        let mut cut = Vec::new();
+        if !in_time {
+            for shard in 0..self.registry.shards() {
+                for session in self.registry.collect(shard) {
+                    cut.push(session.id().public_handle());
+                    session.kill(EndReason::Shutdown);
+                }
+            }
+            // Of the real clock: a manual one may stand still.
+            let _ = tokio::time::timeout(ABORT_GRACE, self.empty()).await;
+        }
+        ShutdownReport {
+            ended: before.saturating_sub(cut.len()),
+            cut,
+        }
+    }
+
+    async fn empty(&self) {
+        loop {
+            let emptied = self.emptied.notified();
+            if self.registry.len() == 0 {
+                return;
+            }
+            emptied.await;
+        }
+    }
+
+    /// Asks every session to end, and doesn't wait for it. Returns how many were asked.
+    pub(crate) async fn end_all(&self, reason: EndReason, leftover: Leftover) -> usize {
+        let mut asked = 0;
+        for shard in 0..self.registry.shards() {
+            let mut sessions = self.registry.collect(shard);
+            asked += sessions.len();
+            while !sessions.is_empty() {
+                let rest = sessions.len().saturating_sub(SLICE);
+                for session in sessions.drain(rest..) {
+                    session.end(reason, leftover);
+                }
+                tokio::task::yield_now().await;
+            }
+        }
+        asked
+    }
+}

@@ -1,0 +1,118 @@
+//! What few sessions have: a task at work, timers and effects, monitors, a changed id, restarts behind them.
+//!
+//! An idle session pays three words for it; the rest is allocated when it is first needed.
+
+use std::collections::HashMap;
+
+use tokio::{sync::watch, task::AbortHandle};
+
+use crate::{SessionId, process::EndReason};
+
+#[derive(Default)]
+pub(crate) struct Side {
+    pub(crate) ended: Option<EndReason>,
+    /// A handler that goes on in a task must not: the session was cut off.
+    pub(crate) killed: bool,
+    /// The task that holds the run right, if one does.
+    pub(crate) running: Option<AbortHandle>,
+    extras: Option<Box<Extras>>,
+}
+
+#[derive(Default)]
+pub(crate) struct Extras {
+    ended: Option<watch::Sender<Option<EndReason>>>,
+    tasks: HashMap<u64, AbortHandle>,
+    last_task: u64,
+    restarts: Vec<u64>,
+    pub(crate) id: Option<SessionId>,
+}
+
+impl Side {
+    pub(crate) fn extras(&mut self) -> &mut Extras {
+        self.extras.get_or_insert_default()
+    }
+
+    pub(crate) fn peek(&self) -> Option<&Extras> {
+        self.extras.as_deref()
+    }
+
+    /// Follows the session's end; at once, if it has ended.
+    pub(crate) fn watch_end(&mut self) -> watch::Receiver<Option<EndReason>> {
+        if let Some(reason) = self.ended {
+            return watch::channel(Some(reason)).1;
+        }
+        let ended = &mut self.extras().ended;
+        ended.get_or_insert_with(|| watch::channel(None).0).subscribe()
+    }
+
+    /// Records the end. Returns what is to be told and dropped outside the lock; `None` if it had ended before.
+    pub(crate) fn finish(&mut self, reason: EndReason) -> Option<Farewell> {
+        if self.ended.replace(reason).is_some() {
+            return None;
+        }
+        self.running = None;
+        let extras = self.extras.take();
+        // A rotated session keeps its id: its last event names it.
+        if let Some(id) = extras.as_ref().and_then(|extras| extras.id.clone()) {
+            self.extras().id = Some(id);
+        }
+        Some(Farewell { reason, extras })
+    }
+}
+
+pub(crate) struct Farewell {
+    reason: EndReason,
+    extras: Option<Box<Extras>>,
+}
+
+impl Farewell {
+    /// Tells the monitors and stops timers and effects.
+    pub(crate) fn say(self) {
+        if let Some(mut extras) = self.extras {
+            extras.stop_tasks();
+            if let Some(ended) = &extras.ended {
+                ended.send_replace(Some(self.reason));
+            }
+        }
+    }
+}
+
+impl Extras {
+    /// Pages and others that follow the session's end.
+    pub(crate) fn monitors(&self) -> usize {
+        self.ended.as_ref().map_or(0, watch::Sender::receiver_count)
+    }
+
+    pub(crate) fn next_task(&mut self) -> u64 {
+        self.last_task += 1;
+        self.last_task
+    }
+
+    pub(crate) fn keep_task(&mut self, key: u64, task: AbortHandle) {
+        self.tasks.insert(key, task);
+    }
+
+    pub(crate) fn take_task(&mut self, key: u64) -> Option<AbortHandle> {
+        self.tasks.remove(&key)
+    }
+
+    pub(crate) fn tasks(&self) -> usize {
+        self.tasks.len()
+    }
+
+    pub(crate) fn stop_tasks(&mut self) {
+        for (_, task) in self.tasks.drain() {
+            task.abort();
+        }
+    }
+
+    /// Counts a restart at `now`, unless `max` fall within `window` already. Returns how many do then.
+    pub(crate) fn admit_restart(&mut self, now: u64, max: u32, window: u64) -> Option<u32> {
+        self.restarts.retain(|at| now.saturating_sub(*at) < window);
+        if self.restarts.len() >= max as usize {
+            return None;
+        }
+        self.restarts.push(now);
+        Some(self.restarts.len() as u32)
+    }
+}

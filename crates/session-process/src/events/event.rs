@@ -1,0 +1,112 @@
+use std::time::Duration;
+
+use crate::{EndReason, PublicHandle};
+
+/// Something that happened in an engine. Sessions appear by their [`PublicHandle`]; no event holds an id, a message
+/// or a state.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Event {
+    /// A session was started.
+    Started {
+        /// The session.
+        session: PublicHandle,
+        /// The type of its process.
+        process: &'static str,
+        /// How long its `init` took.
+        took: Duration,
+    },
+    /// A session could not be started.
+    StartFailed {
+        /// The session.
+        session: PublicHandle,
+        /// The type of its process.
+        process: &'static str,
+        /// [`StartError::kind`](crate::StartError::kind).
+        error: &'static str,
+    },
+    /// A limit turned a start away.
+    Limited {
+        /// Which: `session_limit`, `rate_limit` or `key_rate_limit`.
+        limit: &'static str,
+    },
+    /// A session ended. Its terminate hook has run.
+    Ended {
+        /// The session.
+        session: PublicHandle,
+        /// The type of its process.
+        process: &'static str,
+        /// Why.
+        reason: EndReason,
+        /// How long it lived.
+        lifetime: Duration,
+    },
+    /// A call was answered.
+    Called {
+        /// The session.
+        session: PublicHandle,
+        /// The type of the message.
+        message: &'static str,
+        /// From the call to the reply, waiting included.
+        took: Duration,
+    },
+    /// A cast was handled where it was sent, or left in the mailbox.
+    Cast {
+        /// The session.
+        session: PublicHandle,
+        /// The type of the message.
+        message: &'static str,
+        /// How long the sender was held up.
+        took: Duration,
+    },
+    /// A call or a cast failed.
+    MessageFailed {
+        /// The session.
+        session: PublicHandle,
+        /// The type of the message.
+        message: &'static str,
+        /// [`CallError::kind`](crate::CallError::kind) or [`CastError::kind`](crate::CastError::kind).
+        error: &'static str,
+    },
+    /// A handler panicked.
+    Crashed {
+        /// The session.
+        session: PublicHandle,
+        /// The type of its process.
+        process: &'static str,
+        /// What the panic said.
+        panic: String,
+    },
+    /// A process began anew after a panic.
+    Restarted {
+        /// The session.
+        session: PublicHandle,
+        /// The type of its process.
+        process: &'static str,
+        /// Restarts that count against the policy now.
+        restarts: u32,
+    },
+    /// A terminate hook panicked or ran out of time; the session ended all the same.
+    HookFailed {
+        /// The session.
+        session: PublicHandle,
+        /// The type of its process.
+        process: &'static str,
+        /// What the panic said, or that the time was up.
+        error: String,
+    },
+    /// A session has a new id.
+    Rotated {
+        /// The session under its old id.
+        from: PublicHandle,
+        /// The session under its new id.
+        to: PublicHandle,
+    },
+    /// Sessions whose time was up were ended.
+    Swept {
+        /// How many.
+        expired: usize,
+        /// How long the sweep took.
+        took: Duration,
+    },
+}

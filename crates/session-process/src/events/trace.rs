@@ -1,0 +1,64 @@
+//! Events as `tracing` records, all under the target `session_process`.
+
+use tracing::{Level, debug, enabled, error, info, trace, warn};
+
+use super::Event;
+
+const TARGET: &str = "session_process";
+
+/// Whether anybody could want a record of a single message.
+pub(super) fn messages_enabled() -> bool {
+    enabled!(target: TARGET, Level::TRACE)
+}
+
+/// Whether anybody could want any record.
+pub(super) fn any_enabled() -> bool {
+    enabled!(target: TARGET, Level::ERROR)
+}
+
+pub(super) fn write(event: &Event) {
+    match event {
+        Event::Started { session, process, took } => {
+            debug!(target: TARGET, %session, process, ?took, "session started");
+        }
+        Event::StartFailed {
+            session,
+            process,
+            error,
+        } => warn!(target: TARGET, %session, process, error, "session not started"),
+        // At debug: a flood of refused starts must not become a flood of warnings. The counter tells.
+        Event::Limited { limit } => debug!(target: TARGET, limit, "start refused by a limit"),
+        Event::Ended {
+            session,
+            process,
+            reason,
+            lifetime,
+        } => debug!(target: TARGET, %session, process, %reason, ?lifetime, "session ended"),
+        Event::Called { session, message, took } => {
+            trace!(target: TARGET, %session, message, ?took, "called");
+        }
+        Event::Cast { session, message, took } => trace!(target: TARGET, %session, message, ?took, "cast"),
+        Event::MessageFailed {
+            session,
+            message,
+            error,
+        } => debug!(target: TARGET, %session, message, error, "message failed"),
+        Event::Crashed {
+            session,
+            process,
+            panic,
+        } => error!(target: TARGET, %session, process, panic, "process panicked"),
+        Event::Restarted {
+            session,
+            process,
+            restarts,
+        } => info!(target: TARGET, %session, process, restarts, "process restarted"),
+        Event::HookFailed {
+            session,
+            process,
+            error,
+        } => error!(target: TARGET, %session, process, error, "terminate hook failed"),
+        Event::Rotated { from, to } => debug!(target: TARGET, %from, %to, "session id rotated"),
+        Event::Swept { expired, took } => debug!(target: TARGET, expired, ?took, "expired sessions swept"),
+    }
+}

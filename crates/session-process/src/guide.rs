@@ -1,0 +1,7 @@
+//! The guide: what can be relied on, in the order in which one meets it.
+
+#[doc = include_str!("../docs/guarantees.md")]
+pub mod guarantees {}
+
+#[doc = include_str!("../docs/errors.md")]
+pub mod errors {}

@@ -1,0 +1,31 @@
+#![doc = include_str!("../docs/lib.md")]
+
+mod builder;
+mod clock;
+mod config;
+mod context;
+mod engine;
+mod error;
+pub mod events;
+mod id;
+mod limits;
+mod process;
+mod sessions;
+mod sync;
+
+pub mod guide;
+
+#[cfg(any(test, feature = "testing"))]
+pub use clock::ManualClock;
+
+pub use self::{
+    builder::{Builder, StartOptions},
+    config::Config,
+    context::{Context, Deferred, ReplySender, TaskKey},
+    engine::{Cursor, Monitor, SessionStats, ShutdownReport},
+    error::{BuildError, CallError, CastError, NotStarted, RotateError, SharedError, StartError},
+    events::Event,
+    id::{InvalidSessionId, PublicHandle, SessionId},
+    process::{EndReason, Expiry, Handle, Init, InitError, Process, Restart},
+    sessions::{Health, Page, Sessions, Stats},
+};
