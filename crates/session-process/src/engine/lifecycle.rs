@@ -275,9 +275,7 @@ pub(super) async fn recover<P: Process>(turn: Turn<P>, panic: String) {
         process: type_name::<P>(),
         panic,
     });
-    if session.side.lock().peek().is_some() {
-        session.side.lock().extras().stop_tasks();
-    }
+    session.side.lock().stop_tasks();
     terminate(&session, EndReason::Crashed).await;
     let restarts = match P::RESTART {
         Restart::OnFailure { max_restarts, within } if !session.mailbox.is_closed() => {
@@ -329,9 +327,7 @@ pub(super) fn end_in_place<P: Process>(turn: Turn<P>) {
 pub(super) async fn end<P: Process>(turn: Turn<P>) {
     let session = Arc::clone(turn.session());
     let reason = session.end_reason().expect("the mailbox was closed for a reason");
-    if session.side.lock().peek().is_some() {
-        session.side.lock().extras().stop_tasks();
-    }
+    session.side.lock().stop_tasks();
     terminate(&session, reason).await;
     turn.finish(reason);
 }

@@ -204,10 +204,7 @@ impl<P: Process> Session<P> {
 
     /// Takes a timer or an effect off the list. Returns whether it was there.
     pub(crate) fn forget_task(&self, key: u64, abort: bool) -> bool {
-        let task = match self.side.lock().peek() {
-            Some(_) => self.side.lock().extras().take_task(key),
-            None => None,
-        };
+        let task = self.side.lock().take_task(key);
         if let (Some(task), true) = (&task, abort) {
             task.abort();
         }

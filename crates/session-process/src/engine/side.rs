@@ -36,6 +36,18 @@ impl Side {
         self.extras.as_deref()
     }
 
+    /// Takes a timer or an effect off the list.
+    pub(crate) fn take_task(&mut self, key: u64) -> Option<AbortHandle> {
+        self.extras.as_mut()?.tasks.remove(&key)
+    }
+
+    /// Stops timers and effects.
+    pub(crate) fn stop_tasks(&mut self) {
+        if let Some(extras) = &mut self.extras {
+            extras.stop_tasks();
+        }
+    }
+
     /// Follows the session's end; at once, if it has ended.
     pub(crate) fn watch_end(&mut self) -> watch::Receiver<Option<EndReason>> {
         if let Some(reason) = self.ended {
@@ -92,15 +104,11 @@ impl Extras {
         self.tasks.insert(key, task);
     }
 
-    pub(crate) fn take_task(&mut self, key: u64) -> Option<AbortHandle> {
-        self.tasks.remove(&key)
-    }
-
     pub(crate) fn tasks(&self) -> usize {
         self.tasks.len()
     }
 
-    pub(crate) fn stop_tasks(&mut self) {
+    fn stop_tasks(&mut self) {
         for (_, task) in self.tasks.drain() {
             task.abort();
         }

@@ -22,14 +22,17 @@ pub(super) fn spawn(engine: &Arc<Engine>) {
     let clock = engine.clock.clone();
     let interval = engine.config.sweep_interval;
     // The task must not keep the engine alive: it holds it only while it sweeps.
-    engine.runtime.spawn(run(Arc::downgrade(engine), clock, interval));
+    let begun = clock.now();
+    engine
+        .runtime
+        .spawn(run(Arc::downgrade(engine), clock, begun, interval));
 }
 
-async fn run(engine: Weak<Engine>, clock: Clock, interval: Duration) {
-    let mut next = clock.now();
+async fn run(engine: Weak<Engine>, clock: Clock, begun: u64, interval: Duration) {
+    let mut last = begun;
     loop {
-        next = clock.now().max(next).saturating_add(nanos(interval));
-        clock.sleep_until(next).await;
+        clock.sleep_until(last.saturating_add(nanos(interval))).await;
+        last = clock.now();
         let Some(engine) = engine.upgrade() else { return };
         if engine.is_closing() {
             return;

@@ -1,0 +1,17 @@
+//! The engine as its users meet it. One file a concern; names are facts.
+
+mod cancellation;
+mod chains;
+mod crashes;
+mod deferred;
+mod events;
+mod lifetime;
+mod limits;
+mod messages;
+mod parity;
+mod rotation;
+mod shutdown;
+mod starting;
+mod support;
+mod tasks;
+mod terminating;
