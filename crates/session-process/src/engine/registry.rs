@@ -12,29 +12,22 @@
 //! Deadlock safety: a shard's lock is taken before any lock of a session or a limit, never after. Two shards are
 //! locked in the order of their index, by [`Registry::rotate`] alone. No user code runs under a shard's lock: not a
 //! handler, and no drop of a process either.
+//!
+//! The models in `crates/models` compile this file against loom's types.
 
-use std::{
-    hash::BuildHasher,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, AtomicUsize, Ordering},
-    },
-};
+use std::{hash::BuildHasher, sync::Arc};
 
-use foldhash::quality::RandomState;
 use hashbrown::HashTable;
-use parking_lot::{RwLock, RwLockWriteGuard};
 
 use super::session::AnySession;
-use crate::SessionId;
-
-/// More shards than threads by far, so that two rarely meet; few enough that an empty engine stays small (16 KiB).
-const SHARDS: usize = 256;
+use crate::{
+    SessionId,
+    sync::{AtomicU32, AtomicUsize, Ordering, RwLock, RwLockWriteGuard, SHARDS, Seed},
+};
 
 pub(crate) struct Registry {
     shards: Box<[Shard]>,
-    // Seeded at random for each engine, so nobody can prepare ids that fall into one bucket.
-    hasher: RandomState,
+    hasher: Seed,
     len: AtomicUsize,
 }
 
@@ -80,7 +73,7 @@ impl Registry {
     pub(crate) fn new() -> Self {
         Self {
             shards: std::iter::repeat_with(Shard::default).take(SHARDS).collect(),
-            hasher: RandomState::default(),
+            hasher: Seed::default(),
             len: AtomicUsize::new(0),
         }
     }

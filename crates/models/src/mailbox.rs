@@ -1,0 +1,152 @@
+//! The run right.
+
+// Not loom's: it must not order what it watches.
+use std::sync::Mutex;
+
+use loom::{cell::UnsafeCell, sync::Arc, thread};
+
+use crate::engine::mailbox::{Close, Mailbox, Next, Push};
+
+/// What the run right protects.
+struct World {
+    mailbox: Mailbox<u32>,
+    /// Touched by the holder of the run right: loom fails the model if two do so at a time.
+    right: UnsafeCell<()>,
+    handled: Mutex<Vec<u32>>,
+    ends: Mutex<u32>,
+}
+
+impl World {
+    fn idle() -> Arc<Self> {
+        let world = Self {
+            mailbox: Mailbox::running(),
+            right: UnsafeCell::new(()),
+            handled: Mutex::new(Vec::new()),
+            ends: Mutex::new(0),
+        };
+        assert!(world.mailbox.release());
+        Arc::new(world)
+    }
+
+    fn handle(&self, message: u32) {
+        self.right.with_mut(|_| self.handled.lock().unwrap().push(message));
+    }
+
+    fn end(&self) {
+        self.right.with_mut(|_| *self.ends.lock().unwrap() += 1);
+    }
+
+    fn log(&self) -> Vec<u32> {
+        self.handled.lock().unwrap().clone()
+    }
+
+    /// As `handle_here` and `proceed` do.
+    fn send(&self, message: u32) -> bool {
+        if self.mailbox.try_begin() {
+            self.handle(message);
+            if !self.mailbox.release() {
+                self.drain();
+            }
+            return true;
+        }
+        match self.mailbox.push(message, usize::MAX) {
+            Push::Queued => true,
+            Push::Begin => {
+                self.drain();
+                true
+            }
+            Push::Full(_) => unreachable!("there is no bound here"),
+            Push::Closed(_) => false,
+        }
+    }
+
+    fn drain(&self) {
+        loop {
+            match self.mailbox.next() {
+                Next::Message(message) => self.handle(message),
+                Next::Idle => return,
+                Next::Closed => return self.end(),
+            }
+        }
+    }
+
+    fn close(&self) {
+        if self.mailbox.close() == Close::Begin {
+            self.drain();
+        }
+    }
+}
+
+#[test]
+fn every_message_is_handled_once_one_at_a_time_and_in_its_senders_order() {
+    loom::model(|| {
+        let world = World::idle();
+        let other = {
+            let world = Arc::clone(&world);
+            thread::spawn(move || {
+                assert!(world.send(10));
+                assert!(world.send(11));
+            })
+        };
+        assert!(world.send(20));
+        assert!(world.send(21));
+        other.join().unwrap();
+        let log = world.log();
+        assert_eq!(log.len(), 4, "none lost, none twice: {log:?}");
+        let of = |tens: u32| log.iter().copied().filter(|n| n / 10 == tens).collect::<Vec<_>>();
+        assert_eq!(of(1), [10, 11]);
+        assert_eq!(of(2), [20, 21]);
+        assert!(!world.mailbox.is_running(), "the right was given up");
+    });
+}
+
+#[test]
+fn three_senders_leave_nothing_in_the_queue() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let world = World::idle();
+        let others: Vec<_> = (1..3)
+            .map(|n| {
+                let world = Arc::clone(&world);
+                thread::spawn(move || assert!(world.send(n)))
+            })
+            .collect();
+        assert!(world.send(3));
+        for other in others {
+            other.join().unwrap();
+        }
+        let mut log = world.log();
+        log.sort_unstable();
+        assert_eq!(log, [1, 2, 3]);
+        assert_eq!(world.mailbox.waiting(), 0);
+        assert!(!world.mailbox.is_running());
+    });
+}
+
+#[test]
+fn whoever_closes_the_end_comes_once_and_after_all_that_was_accepted() {
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = Some(3);
+    model.check(|| {
+        let world = World::idle();
+        let sender = {
+            let world = Arc::clone(&world);
+            thread::spawn(move || u32::from(world.send(1)))
+        };
+        let closer = {
+            let world = Arc::clone(&world);
+            thread::spawn(move || world.close())
+        };
+        world.close();
+        let accepted = sender.join().unwrap();
+        closer.join().unwrap();
+        assert_eq!(
+            world.log().len() as u32,
+            accepted,
+            "accepted is handled, refused is not"
+        );
+        assert_eq!(*world.ends.lock().unwrap(), 1, "one end");
+        assert!(!world.send(2), "closed for good");
+    });
+}
