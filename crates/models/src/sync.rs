@@ -1,9 +1,12 @@
 //! The primitives of `session-process/src/sync.rs`, from loom. Its locks have the standard library's signatures; the
 //! engine's are parking_lot's.
 
-pub(crate) use loom::sync::{
-    MutexGuard,
-    atomic::{AtomicU32, AtomicUsize, Ordering},
+pub(crate) use loom::{
+    hint::spin_loop,
+    sync::{
+        MutexGuard,
+        atomic::{AtomicU32, AtomicUsize, Ordering},
+    },
 };
 
 /// The same in every run: loom repeats a model and must meet the same shards.

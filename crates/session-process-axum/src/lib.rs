@@ -1,1 +1,21 @@
-//! x
+#![doc = include_str!("../docs/lib.md")]
+
+mod cookie;
+mod current_id;
+mod error;
+mod layer;
+mod presented;
+mod rejection;
+mod service;
+mod session;
+mod slot;
+
+pub use self::{
+    cookie::{ConfigError, SameSite},
+    current_id::CurrentId,
+    error::Error,
+    layer::SessionLayer,
+    rejection::{CurrentIdRejection, MissingSessionLayer, NoSession},
+    service::{ResponseFuture, SessionService},
+    session::Session,
+};

@@ -195,7 +195,6 @@ impl<'a, P: Process> Context<'a, P> {
     /// assert_eq!(number?, 7);
     /// # Ok(()) }
     /// ```
-    #[must_use]
     pub fn defer_reply<T>(&self) -> (ReplySender<T>, Deferred<T>) {
         let (sender, receiver) = oneshot::channel();
         (ReplySender(sender), Deferred(receiver))

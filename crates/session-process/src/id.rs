@@ -110,6 +110,7 @@ impl SessionId {
         PublicHandle(short)
     }
 
+    #[inline]
     pub(crate) fn as_bytes(&self) -> &[u8] {
         match &self.0 {
             Repr::Inline { len, bytes } => &bytes[..usize::from(*len)],
@@ -119,8 +120,21 @@ impl SessionId {
 }
 
 impl PartialEq for SessionId {
+    #[inline]
     fn eq(&self, other: &Self) -> bool {
-        self.as_bytes() == other.as_bytes()
+        match (&self.0, &other.0) {
+            // What follows the text is zero in both, so a comparison of fixed length will do: no call, no loop.
+            (
+                Repr::Inline { len, bytes },
+                Repr::Inline {
+                    len: other_len,
+                    bytes: other,
+                },
+            ) => len == other_len && bytes == other,
+            (Repr::Long(bytes), Repr::Long(other)) => bytes == other,
+            // Which form an id has depends on its length alone.
+            _ => false,
+        }
     }
 }
 

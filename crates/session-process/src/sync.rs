@@ -1,7 +1,10 @@
 //! The primitives under the engine's small concurrent algorithms, in one place so that `crates/models` can compile the
 //! same files against loom's.
 
-pub(crate) use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+pub(crate) use std::{
+    hint::spin_loop,
+    sync::atomic::{AtomicU32, AtomicUsize, Ordering},
+};
 
 /// Seeds the registry's hash. At random, so that nobody can prepare ids that fall into one bucket.
 pub(crate) use foldhash::quality::RandomState as Seed;

@@ -6,7 +6,14 @@
 //! 2. Messages of one sender are handled in the order in which it sent them.
 //! 3. A message that was not handled is in the error.
 
-use std::{any::type_name, future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
+use std::{
+    any::type_name,
+    future::poll_fn,
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::{Duration, Instant},
+};
 
 use super::{
     Engine,
@@ -26,10 +33,12 @@ use crate::{
 
 /// Whether a handler may begin in this very poll: not too deep inside others, and in a runtime, which the user's code
 /// may need for its timers and sockets.
+#[inline]
 pub(super) fn may_run_here(session: usize) -> bool {
     chain::check(session) != Chain::TooDeep && in_runtime()
 }
 
+#[inline]
 fn in_runtime() -> bool {
     // The first is a look at a thread local; the second clones a handle, and is for `block_on` and `enter`.
     tokio::task::try_id().is_some() || tokio::runtime::Handle::try_current().is_ok()
@@ -132,7 +141,13 @@ where
     if chain == Chain::Cycle && sender == Sender::Call {
         return Attempt::Refused(Refusal::SelfCall, message);
     }
-    if chain != Chain::TooDeep && in_runtime() && session.mailbox.try_begin() {
+    let begun = match chain {
+        Chain::Free => in_runtime() && session.mailbox.try_begin_soon(),
+        // A message to one that is at work further down this very stack: it can't be done before we are.
+        Chain::Cycle => in_runtime() && session.mailbox.try_begin(),
+        Chain::TooDeep => false,
+    };
+    if begun {
         handle_here(session, message, sender)
     } else {
         leave(session, message, sender)
@@ -165,6 +180,7 @@ where
             Attempt::Replied(reply)
         }
         Polled::Pending(frame) => {
+            session.mailbox.away();
             let queued = Arc::new(Queued {
                 ticket: Ticket::begun(),
                 frame: frame.clone(),
@@ -355,15 +371,17 @@ where
 {
     // A caller whose calls all end in place would otherwise never let others have its thread. Before anything is
     // sent, so that a caller dropped here has sent nothing.
-    tokio::task::coop::consume_budget().await;
-    let begun = engine.events.watched().then(|| engine.now());
+    if chain::a_unit_is_used() {
+        tokio::task::coop::consume_budget().await;
+    }
+    let begun = engine.events.watched().then(Instant::now);
     let result = call_unwatched::<P, M>(engine, id, message, within).await;
     if let Some(begun) = begun {
         engine.events.emit(|| match &result {
             Ok(_) => Event::Called {
                 session: id.public_handle(),
                 message: type_name::<M>(),
-                took: Duration::from_nanos(engine.now().saturating_sub(begun)),
+                took: begun.elapsed(),
             },
             Err(error) => failed::<M>(id, error.kind()),
         });
@@ -449,7 +467,7 @@ where
     P: Handle<M>,
     M: Send + 'static,
 {
-    let begun = engine.events.watched().then(|| engine.now());
+    let begun = engine.events.watched().then(Instant::now);
     let result = match find::<P>(engine, id) {
         Ok(session) => match attempt(session, message, Sender::Cast) {
             // A panic is the process's affair; the message was delivered.
@@ -482,7 +500,7 @@ where
             Ok(()) => Event::Cast {
                 session: id.public_handle(),
                 message: type_name::<M>(),
-                took: Duration::from_nanos(engine.now().saturating_sub(begun)),
+                took: begun.elapsed(),
             },
             Err(error) => failed::<M>(id, error.kind()),
         });

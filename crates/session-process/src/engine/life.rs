@@ -51,6 +51,7 @@ impl Life {
     }
 
     /// Whether the session has expired at `now`, for good if so. Only for the holder of the run right.
+    #[inline]
     pub(crate) fn judge(&self, now: u64) -> Option<Expiry> {
         if self.past_deadline(now) {
             self.last_used.store(EXPIRED, Ordering::Release);
@@ -76,6 +77,7 @@ impl Life {
     }
 
     /// Notes a use. Only for the holder of the run right, after [`judge`](Self::judge).
+    #[inline]
     pub(crate) fn used(&self, now: u64) {
         if self.last_used.load(Ordering::Relaxed) < now {
             self.last_used.store(now, Ordering::Relaxed);
@@ -92,16 +94,19 @@ impl Life {
     }
 
     /// A look without consequences. A session that is `running` is in use, so only its deadline counts.
+    #[inline]
     pub(crate) fn is_expired(&self, now: u64, running: bool) -> bool {
         let used = self.last_used.load(Ordering::Acquire);
         used == EXPIRED || self.expired_at(now, used, running)
     }
 
+    #[inline]
     fn expired_at(&self, now: u64, used: u64, running: bool) -> bool {
         let idle = self.idle.load(Ordering::Relaxed);
         self.past_deadline(now) || (!running && idle != NEVER && now.saturating_sub(used) >= idle)
     }
 
+    #[inline]
     pub(crate) fn past_deadline(&self, now: u64) -> bool {
         self.deadline.load(Ordering::Relaxed) <= now
     }

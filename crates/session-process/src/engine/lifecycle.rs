@@ -8,6 +8,7 @@ use std::{
     pin::{Pin, pin},
     sync::{Arc, atomic::Ordering},
     task::Poll,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -196,30 +197,37 @@ where
     A: Send + 'static,
 {
     let address = session.address();
+    let asked = session.engine.events.listened().then(Instant::now);
     let run = Box::pin(init(Arc::clone(session), args));
     let (run, frame) = if deliver::may_run_here(address) {
         let mut run = run;
         match poll_in_place(address, true, run.as_mut()) {
-            Polled::Ready(made) => return Begun::Done(settle(Turn::new(Arc::clone(session)), Ok(made))),
-            Polled::Panicked(panic) => return Begun::Done(settle(Turn::new(Arc::clone(session)), Err(panic))),
+            Polled::Ready(made) => return Begun::Done(settle(Turn::new(Arc::clone(session)), Ok(made), asked)),
+            Polled::Panicked(panic) => return Begun::Done(settle(Turn::new(Arc::clone(session)), Err(panic), asked)),
             Polled::Pending(frame) => (run, frame),
         }
     } else {
         (run, chain::frame_for_queued_call(address))
     };
+    session.mailbox.away();
     let ticket = InitTicket::new(frame.clone());
     let turn = Turn::at(Arc::clone(session), Arc::clone(&ticket) as Arc<dyn Envelope<P>>);
-    session.spawn(go_on(turn, Guarded::new(address, frame, run), Arc::clone(&ticket)));
+    session.spawn(go_on(
+        turn,
+        Guarded::new(address, frame, run),
+        Arc::clone(&ticket),
+        asked,
+    ));
     Begun::Waiting(ticket)
 }
 
-async fn go_on<P: Process, F>(mut turn: Turn<P>, run: Guarded<F>, ticket: Arc<InitTicket>)
+async fn go_on<P: Process, F>(mut turn: Turn<P>, run: Guarded<F>, ticket: Arc<InitTicket>, asked: Option<Instant>)
 where
     F: Future<Output = Result<(), InitError>> + Send,
 {
     let made = run.await;
     turn.clear();
-    ticket.tell(settle(turn, made));
+    ticket.tell(settle(turn, made, asked));
 }
 
 async fn init<P: Init<A>, A>(session: Arc<Session<P>>, args: A) -> Result<(), InitError> {
@@ -233,7 +241,11 @@ async fn init<P: Init<A>, A>(session: Arc<Session<P>>, args: A) -> Result<(), In
 }
 
 /// `init` is over, one way or the other.
-fn settle<P: Process>(turn: Turn<P>, made: Result<Result<(), InitError>, Panic>) -> Result<(), Failure> {
+fn settle<P: Process>(
+    turn: Turn<P>,
+    made: Result<Result<(), InitError>, Panic>,
+    asked: Option<Instant>,
+) -> Result<(), Failure> {
     let session = Arc::clone(turn.session());
     let engine = Arc::clone(&session.engine);
     let failure = match made {
@@ -243,7 +255,7 @@ fn settle<P: Process>(turn: Turn<P>, made: Result<Result<(), InitError>, Panic>)
             engine.events.emit(|| Event::Started {
                 session: AnySession::id(&*session).public_handle(),
                 process: type_name::<P>(),
-                took: session.life.age(engine.now()),
+                took: asked.map_or(Duration::ZERO, |asked| asked.elapsed()),
             });
             let ended = session.end_reason();
             turn.give_up().proceed();

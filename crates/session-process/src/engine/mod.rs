@@ -102,6 +102,7 @@ impl Engine {
         engine
     }
 
+    #[inline]
     pub(crate) fn now(&self) -> u64 {
         self.clock.now()
     }

@@ -89,11 +89,13 @@ impl Registry {
             .is_ok()
     }
 
+    #[inline]
     pub(crate) fn get(&self, id: &SessionId) -> Option<Arc<dyn AnySession>> {
         self.with(id, Arc::clone)
     }
 
     /// Looks at a session under its shard's lock: for what is short and takes no lock itself.
+    #[inline]
     pub(crate) fn with<T>(&self, id: &SessionId, look: impl FnOnce(&Arc<dyn AnySession>) -> T) -> Option<T> {
         let place = self.place(id);
         let table = self.shards[place.shard].table.read();
@@ -268,6 +270,7 @@ impl Registry {
         }
     }
 
+    #[inline]
     fn place(&self, id: &SessionId) -> Place {
         let hash = self.hasher.hash_one(id.as_bytes());
         Place {

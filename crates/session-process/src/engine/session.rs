@@ -29,21 +29,25 @@ use super::{
 };
 use crate::{CallError, EndReason, Process, SessionId, SharedError, process::Expiry, sync::Mutex};
 
+/// In this order in memory: with the counts of its `Arc` before it, the first cache line holds what finds the session
+/// and takes its run right, the second what a message in place needs. What is below that is for those that wait.
+#[repr(C)]
 pub(crate) struct Session<P: Process> {
-    pub(super) engine: Arc<Engine>,
-    pub(super) mailbox: Mailbox<Arc<dyn Envelope<P>>>,
-    pub(super) life: Life,
-    pub(super) core: AtomicRefCell<SyncWrapper<Core<P>>>,
-    pub(super) side: Mutex<Side>,
     id: SessionId,
     /// The id is another one by now, in `side`.
     rotated: AtomicBool,
     /// Its `init` has succeeded.
     ready: AtomicBool,
     ending: AtomicU8,
+    pub(super) mailbox: Mailbox<Arc<dyn Envelope<P>>>,
+    pub(super) life: Life,
+    pub(super) core: AtomicRefCell<SyncWrapper<Core<P>>>,
+    pub(super) engine: Arc<Engine>,
+    pub(super) side: Mutex<Side>,
 }
 
 /// What only the holder of the run right touches.
+#[repr(C)]
 pub(super) struct Core<P> {
     /// `None` before `init` has succeeded, between a crash and the restart, and after the end.
     pub(super) process: Option<P>,
@@ -241,6 +245,7 @@ pub(crate) trait AnySession: Any + Send + Sync {
 }
 
 impl<P: Process> AnySession for Session<P> {
+    #[inline]
     fn is(&self, id: &SessionId) -> bool {
         if !self.rotated.load(Ordering::Acquire) {
             return self.id == *id;

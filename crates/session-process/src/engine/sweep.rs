@@ -6,7 +6,7 @@
 
 use std::{
     sync::{Arc, Weak},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{Engine, session::AnySession};
@@ -42,7 +42,7 @@ async fn run(engine: Weak<Engine>, clock: Clock, begun: u64, interval: Duration)
 }
 
 async fn sweep(engine: &Engine) {
-    let begun = engine.now();
+    let begun = Instant::now();
     let mut expired = 0;
     let mut due = Vec::new();
     for shard in 0..engine.registry.shards() {
@@ -72,7 +72,7 @@ async fn sweep(engine: &Engine) {
 #[cfg(any(test, feature = "testing"))]
 /// Ends every session that has expired by now, and says how many.
 pub(crate) async fn sweep_all(engine: &Engine) -> usize {
-    let begun = engine.now();
+    let begun = Instant::now();
     let mut expired = 0;
     for shard in 0..engine.registry.shards() {
         let mut sessions = engine.registry.collect(shard);
@@ -93,11 +93,11 @@ fn end_expired(sessions: impl Iterator<Item = Arc<dyn AnySession>>, now: u64) ->
         .sum()
 }
 
-fn report(engine: &Engine, expired: usize, begun: u64) {
+fn report(engine: &Engine, expired: usize, begun: Instant) {
     if expired > 0 {
         engine.events.emit(|| Event::Swept {
             expired,
-            took: Duration::from_nanos(engine.now().saturating_sub(begun)),
+            took: begun.elapsed(),
         });
     }
 }

@@ -43,22 +43,27 @@ impl Events {
     }
 
     /// Somebody listens to the events of single messages.
+    #[inline]
     pub(crate) fn watched(&self) -> bool {
         cfg!(feature = "metrics") || self.subscribers.load(Ordering::Relaxed) > 0 || trace::messages_enabled()
     }
 
+    /// Somebody listens to the events of sessions.
+    pub(crate) fn listened(&self) -> bool {
+        cfg!(feature = "metrics") || self.subscribers.load(Ordering::Relaxed) > 0 || trace::any_enabled()
+    }
+
     /// Builds the event where somebody listens, and hands it to all who do.
     pub(crate) fn emit(&self, event: impl FnOnce() -> Event) {
-        let subscribed = self.subscribers.load(Ordering::Relaxed) > 0;
-        if !subscribed && !cfg!(feature = "metrics") && !trace::any_enabled() {
+        if !self.listened() {
             return;
         }
         let event = event();
         trace::write(&event);
         #[cfg(feature = "metrics")]
         metrics::record(&event);
-        if subscribed {
-            // No receiver is left: the last one went away just now.
+        if self.subscribers.load(Ordering::Relaxed) > 0 {
+            // An error: the last receiver went away just now.
             let _ = self.sender.send(Arc::new(event));
         }
     }

@@ -7,6 +7,7 @@ use super::Event;
 const TARGET: &str = "session_process";
 
 /// Whether anybody could want a record of a single message.
+#[inline]
 pub(super) fn messages_enabled() -> bool {
     enabled!(target: TARGET, Level::TRACE)
 }

@@ -1,0 +1,163 @@
+//! The id that a request presents.
+//!
+//! # Invariants
+//! 1. It comes from the cookie and from nowhere else.
+//! 2. A request has one id or none. Where it could be one or another, it is none.
+//! 3. No log line holds a value of a cookie.
+
+use http::{HeaderMap, HeaderValue, header};
+use session_process::SessionId;
+use tracing::debug;
+
+use crate::cookie::prefix_of;
+
+/// The id that a request presents, if it is one beyond doubt.
+pub(crate) fn read(ours: &str, headers: &HeaderMap) -> Option<SessionId> {
+    match find(ours, headers) {
+        Ok(None) => None,
+        Ok(Some(value)) => SessionId::from_bytes(value)
+            .inspect_err(|error| Refusal::Malformed.log(error))
+            .ok(),
+        Err(ambiguous) => {
+            ambiguous.log(&"more than one cookie of the name, or a variant of its prefix");
+            None
+        }
+    }
+}
+
+fn find<'h>(ours: &str, headers: &'h HeaderMap) -> Result<Option<&'h [u8]>, Refusal> {
+    let mut found = None;
+    for pair in headers.get_all(header::COOKIE).iter().flat_map(pairs) {
+        // A pair without `=` is a value without a name.
+        let Some(end) = pair.iter().position(|byte| *byte == b'=') else {
+            continue;
+        };
+        let (name, value) = (&pair[..end], &pair[end + 1..]);
+        if name == ours.as_bytes() {
+            if found.replace(value).is_some() {
+                return Err(Refusal::Ambiguous);
+            }
+        } else if is_variant(ours, name) {
+            return Err(Refusal::Ambiguous);
+        }
+    }
+    Ok(found)
+}
+
+/// Our name, but for the case of its prefix. Browsers that know the prefix in one case only let any page of a
+/// neighbouring domain set such a cookie.
+fn is_variant(ours: &str, name: &[u8]) -> bool {
+    let Some(prefix) = prefix_of(ours) else {
+        return false;
+    };
+    let ours = ours.as_bytes();
+    name.len() == ours.len()
+        && name[..prefix.len()].eq_ignore_ascii_case(prefix.as_bytes())
+        && name[prefix.len()..] == ours[prefix.len()..]
+}
+
+/// Why a presented id was not taken. Counted by its word; the value is never logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    Malformed,
+    Ambiguous,
+    Unknown,
+}
+
+impl Refusal {
+    pub(crate) fn log(self, why: &dyn std::fmt::Display) {
+        let reason = match self {
+            Self::Malformed => "malformed",
+            Self::Ambiguous => "ambiguous",
+            Self::Unknown => "unknown",
+        };
+        debug!(reason, %why, "session id refused");
+    }
+}
+
+fn pairs(header: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    let is_space = |byte: &u8| matches!(byte, b' ' | b'\t');
+    header.as_bytes().split(|byte| *byte == b';').map(move |pair| {
+        let start = pair.iter().position(|byte| !is_space(byte)).unwrap_or(pair.len());
+        let end = pair
+            .iter()
+            .rposition(|byte| !is_space(byte))
+            .map_or(start, |last| last + 1);
+        &pair[start..end]
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const NAME: &str = "__Host-id";
+
+    fn id() -> SessionId {
+        "0123456789abcdef".parse().unwrap()
+    }
+
+    fn read(lines: &[&str]) -> Option<SessionId> {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(header::COOKIE, HeaderValue::from_str(line).unwrap());
+        }
+        super::read(NAME, &headers)
+    }
+
+    #[test]
+    fn one_cookie_of_the_name_is_read_wherever_it_stands() {
+        for line in [
+            "__Host-id=0123456789abcdef",
+            "a=b; __Host-id=0123456789abcdef",
+            "__Host-id=0123456789abcdef; a=b",
+            " ;;a; =x;\t__Host-id=0123456789abcdef ;",
+        ] {
+            assert_eq!(read(&[line]), Some(id()), "{line}");
+        }
+        assert_eq!(read(&["a=b", "__Host-id=0123456789abcdef"]), Some(id()));
+    }
+
+    #[test]
+    fn what_is_not_beyond_doubt_is_not_read() {
+        for lines in [
+            &["__Host-id=0123456789abcdef; __Host-id=0123456789abcdef"] as &[_],
+            &["__Host-id=0123456789abcdef", "__Host-id=other"],
+            &["__Host-id=0123456789abcdef; __HOST-id=other"],
+            &["__host-id=0123456789abcdef"],
+            &["__Host-ID=0123456789abcdef"],
+            &["__Host-id =0123456789abcdef"],
+            &["__Host-id=\"0123456789abcdef\""],
+            &["__Host-id="],
+            &["__Host-id"],
+            &["id=0123456789abcdef"],
+            &[],
+        ] {
+            assert_eq!(read(lines), None, "{lines:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_header_is_read_without_panic(line in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let mut headers = HeaderMap::new();
+            if let Ok(value) = HeaderValue::from_bytes(&line) {
+                headers.append(header::COOKIE, value);
+            }
+            super::read(NAME, &headers);
+        }
+
+        #[test]
+        fn any_value_is_an_id_or_nothing(value in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let line = [b"__Host-id=".as_slice(), &value].concat();
+            if let Ok(header) = HeaderValue::from_bytes(&line) {
+                let headers = HeaderMap::from_iter([(header::COOKIE, header)]);
+                if let Some(id) = super::read(NAME, &headers) {
+                    prop_assert!(line.windows(id.expose().len()).any(|part| part == id.expose().as_bytes()));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! What an extractor answers when it can't extract.
+
+use axum_core::response::{IntoResponse, Response};
+use http::StatusCode;
+
+/// The route has no [`SessionLayer`](crate::SessionLayer): a mistake of the application, so 500.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, thiserror::Error)]
+#[error("missing layer: add `session_process_axum::SessionLayer` to this route with `Router::layer`")]
+#[non_exhaustive]
+pub struct MissingSessionLayer;
+
+impl IntoResponse for MissingSessionLayer {
+    fn into_response(self) -> Response {
+        tracing::error!("{self}");
+        (StatusCode::INTERNAL_SERVER_ERROR, self.to_string()).into_response()
+    }
+}
+
+/// The request has no live session: 401.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, thiserror::Error)]
+#[error("no session")]
+#[non_exhaustive]
+pub struct NoSession;
+
+impl IntoResponse for NoSession {
+    fn into_response(self) -> Response {
+        (StatusCode::UNAUTHORIZED, self.to_string()).into_response()
+    }
+}
+
+/// Why there is no [`CurrentId`](crate::CurrentId).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CurrentIdRejection {
+    /// The route has no layer.
+    #[error(transparent)]
+    MissingSessionLayer(#[from] MissingSessionLayer),
+    /// The request has no live session.
+    #[error(transparent)]
+    NoSession(#[from] NoSession),
+}
+
+impl IntoResponse for CurrentIdRejection {
+    fn into_response(self) -> Response {
+        match self {
+            Self::MissingSessionLayer(rejection) => rejection.into_response(),
+            Self::NoSession(rejection) => rejection.into_response(),
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! [`Session`]: the session of a request.
+
+use std::{fmt, time::Duration};
+
+use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
+use http::request::Parts;
+use session_process::{CallError, CastError, Handle, Init, Monitor, Process, SessionId, Sessions, StartOptions};
+
+use crate::{
+    Error, MissingSessionLayer,
+    slot::{Begin, Slot},
+};
+
+/// How often a message is sent until it meets a live session: as found; then to a fresh one, because that has just
+/// ended; then once more, because another extractor of the request rotated it.
+const ATTEMPTS: usize = 3;
+
+/// Extractor: the session that this request belongs to, seen as a process of type `P`.
+///
+/// Extracting it does nothing: no process, no cookie. The first message starts the process, under a fresh id, and the
+/// response sets the cookie. `Option<Session<P>>` is `Some` only if the request came with a live session.
+///
+/// All extractors of a request, in its handler and in middleware, share one session.
+///
+/// ```
+/// use session_process::{Context, Handle, Process};
+/// use session_process_axum::{Error, Session};
+///
+/// #[derive(Default)]
+/// struct Visits(u32);
+/// impl Process for Visits {}
+///
+/// struct Visit;
+/// impl Handle<Visit> for Visits {
+///     type Reply = u32;
+///     async fn handle(&mut self, _: Visit, _: &mut Context<'_, Self>) -> u32 {
+///         self.0 += 1;
+///         self.0
+///     }
+/// }
+///
+/// async fn visit(session: Session<Visits>) -> Result<String, Error> {
+///     let visits = session.call(Visit).await?;
+///     Ok(format!("visit {visits}"))
+/// }
+/// # let _ = axum::Router::<()>::new().route("/", axum::routing::get(visit));
+/// ```
+///
+/// # A session that ends meanwhile
+/// If the session ends or expires before a message reaches it, the message goes to a fresh one, with a fresh id and a
+/// new cookie: an old id is never brought back. A handler that must not begin a session says
+/// [`call_if_started`](Self::call_if_started).
+///
+/// # Cancel safety
+/// A request that is dropped, because its client went away, leaves every message handled whole or not at all. A
+/// session that it has started, and whose cookie was never sent, is unused and goes with its idle timeout. An id that
+/// it has rotated stays rotated.
+pub struct Session<P> {
+    slot: Slot,
+    sessions: Sessions<P>,
+}
+
+impl<P> Clone for Session<P> {
+    fn clone(&self) -> Self {
+        Self {
+            slot: self.slot.clone(),
+            sessions: self.sessions.clone(),
+        }
+    }
+}
+
+impl<P: Process> Session<P> {
+    fn new(slot: Slot) -> Self {
+        let sessions = slot.sessions().of::<P>();
+        Self { slot, sessions }
+    }
+
+    /// Sends a message and waits for the reply. Starts the session first, if there is none.
+    ///
+    /// # Errors
+    /// [`Error`]: the session could not be started, or has no reply.
+    ///
+    /// # Cancel safety
+    /// As [`Sessions::call`].
+    pub async fn call<M>(&self, message: M) -> Result<P::Reply, Error>
+    where
+        P: Handle<M> + Init,
+        M: Send + 'static,
+    {
+        self.call_within(message, self.sessions.config().call_timeout).await
+    }
+
+    /// The same with another deadline than the engine's.
+    ///
+    /// # Errors
+    /// As [`call`](Self::call).
+    ///
+    /// # Cancel safety
+    /// As [`Sessions::call`].
+    pub async fn call_within<M>(&self, mut message: M, within: Duration) -> Result<P::Reply, Error>
+    where
+        P: Handle<M> + Init,
+        M: Send + 'static,
+    {
+        for attempt in 1.. {
+            let id = self.id_or_start(()).await?;
+            match self.sessions.call_within(&id, message, within).await {
+                Err(CallError::NotStarted { message: back, .. }) if attempt < ATTEMPTS => {
+                    self.slot.lost(&id);
+                    message = back;
+                }
+                outcome => return Ok(outcome?),
+            }
+        }
+        unreachable!("the last attempt returns")
+    }
+
+    /// Sends a message and waits for the reply, if there is a session; `None` if not. Never starts one.
+    ///
+    /// For handlers that only look, and for processes that take arguments ([`start_with`](Self::start_with)).
+    ///
+    /// # Errors
+    /// [`Error`]: the session has no reply.
+    ///
+    /// # Cancel safety
+    /// As [`Sessions::call`].
+    pub async fn call_if_started<M>(&self, mut message: M) -> Result<Option<P::Reply>, Error>
+    where
+        P: Handle<M>,
+        M: Send + 'static,
+    {
+        while let Some(id) = self.slot.current() {
+            match self.sessions.call(&id, message).await {
+                Err(CallError::NotStarted { message: back, .. }) => {
+                    self.slot.lost(&id);
+                    message = back;
+                }
+                outcome => return Ok(Some(outcome?)),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Sends a message and doesn't wait for it to be handled. Starts the session first, if there is none; that is
+    /// what it waits for.
+    ///
+    /// # Errors
+    /// [`Error`]: the session could not be started, or takes no message.
+    ///
+    /// # Cancel safety
+    /// The message is sent or not.
+    pub async fn cast<M>(&self, mut message: M) -> Result<(), Error>
+    where
+        P: Handle<M> + Init,
+        M: Send + 'static,
+    {
+        for attempt in 1.. {
+            let id = self.id_or_start(()).await?;
+            match self.sessions.cast(&id, message) {
+                Err(CastError::NotStarted { message: back, .. }) if attempt < ATTEMPTS => {
+                    self.slot.lost(&id);
+                    message = back;
+                }
+                outcome => return Ok(outcome?),
+            }
+        }
+        unreachable!("the last attempt returns")
+    }
+
+    /// Sends a message, if there is a session, and says whether there is. Never starts one.
+    ///
+    /// # Errors
+    /// [`Error`]: the session takes no message.
+    pub fn cast_if_started<M>(&self, mut message: M) -> Result<bool, Error>
+    where
+        P: Handle<M>,
+        M: Send + 'static,
+    {
+        while let Some(id) = self.slot.current() {
+            match self.sessions.cast(&id, message) {
+                Err(CastError::NotStarted { message: back, .. }) => {
+                    self.slot.lost(&id);
+                    message = back;
+                }
+                outcome => return outcome.map(|()| true).map_err(Error::from),
+            }
+        }
+        Ok(false)
+    }
+
+    /// Starts the session with arguments, unless there is one. Returns whether there was none.
+    ///
+    /// # Errors
+    /// [`Error`]: a limit, a failed `init`, a shutdown.
+    ///
+    /// # Cancel safety
+    /// An `init` that has begun goes on, for a session whose id nobody knows.
+    pub async fn start_with<A>(&self, args: A) -> Result<bool, Error>
+    where
+        P: Init<A>,
+        A: Clone + Send + Sync + 'static,
+    {
+        if self.slot.live().is_some() {
+            return Ok(false);
+        }
+        self.id_or_start(args).await?;
+        Ok(true)
+    }
+
+    async fn id_or_start<A>(&self, args: A) -> Result<SessionId, Error>
+    where
+        P: Init<A>,
+        A: Clone + Send + Sync + 'static,
+    {
+        let id = match self.slot.begin()? {
+            Begin::Live(id) => return Ok(id),
+            Begin::Under(id) => id,
+        };
+        let options = match self.slot.start_key() {
+            Some(key) => StartOptions::new().key(key),
+            None => StartOptions::new(),
+        };
+        self.sessions.start_with_options(&id, args, &options).await?;
+        if let Err(error) = self.slot.adopt(&id) {
+            // No browser would ever name it. That somebody else has ended it is as good.
+            let _ = self.sessions.terminate(&id).await;
+            return Err(error);
+        }
+        Ok(id)
+    }
+
+    /// Gives the session a new id, and returns it. The old one is dead at once; the state stays. Starts a session, if
+    /// there is none.
+    ///
+    /// At login, at re-authentication, at any change of what the session may do: an id that somebody else planted or
+    /// saw before is worth nothing afterwards. Rotate **before** the session is told who the user is, so that the old
+    /// id is never signed in.
+    ///
+    /// Another request of the same browser that is on its way meanwhile comes with the old id and finds no session.
+    ///
+    /// # Errors
+    /// [`Error`]: the session could not be started.
+    ///
+    /// # Cancel safety
+    /// As [`start_with`](Self::start_with); a rotation itself does not wait.
+    pub async fn rotate(&self) -> Result<SessionId, Error>
+    where
+        P: Init,
+    {
+        match self.rotate_if_started()? {
+            Some(id) => Ok(id),
+            None => self.id_or_start(()).await,
+        }
+    }
+
+    /// Gives the session a new id, if there is a session.
+    ///
+    /// # Errors
+    /// [`Error::ResponseSent`].
+    pub fn rotate_if_started(&self) -> Result<Option<SessionId>, Error> {
+        self.slot.rotate()
+    }
+
+    /// Ends the session and has the response remove the cookie: a logout. Returns whether there was a session. A
+    /// message sent after this begins a new session.
+    ///
+    /// The id is dead at once. Waits until the terminate hook has run, for the engine's
+    /// [`call_timeout`](session_process::Builder::call_timeout) at most; a handler that is at work is not cut off.
+    ///
+    /// # Cancel safety
+    /// The session ends also when this future is dropped.
+    pub async fn end(&self) -> bool {
+        let Some(id) = self.slot.end() else {
+            return false;
+        };
+        let within = self.sessions.config().call_timeout;
+        match tokio::time::timeout(within, self.sessions.terminate(&id)).await {
+            Ok(ended) => ended.is_ok(),
+            // It no longer takes messages; a handler is still at work.
+            Err(_) => true,
+        }
+    }
+
+    /// The id, if there is a live session. For a log or a page, its
+    /// [`public_handle`](session_process::SessionId::public_handle).
+    #[must_use]
+    pub fn id(&self) -> Option<SessionId> {
+        self.slot.live()
+    }
+
+    /// Whether there is a live session.
+    #[must_use]
+    pub fn is_started(&self) -> bool {
+        self.id().is_some()
+    }
+
+    /// Whether this very request has started its session.
+    #[must_use]
+    pub fn is_new(&self) -> bool {
+        self.slot.is_new()
+    }
+
+    /// Counts as a use: the session's idle time begins anew. Returns whether there is a session.
+    pub fn touch(&self) -> bool {
+        self.id().is_some_and(|id| self.sessions.touch(&id).is_ok())
+    }
+
+    /// Follows the session to its end, if there is one.
+    #[must_use]
+    pub fn monitor(&self) -> Option<Monitor> {
+        self.sessions.monitor(&self.id()?).ok()
+    }
+
+    /// All sessions of the engine.
+    #[must_use]
+    pub fn sessions(&self) -> &Sessions<P> {
+        &self.sessions
+    }
+}
+
+impl<P> fmt::Debug for Session<P> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("process", &std::any::type_name::<P>())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<P: Process, S: Send + Sync> FromRequestParts<S> for Session<P> {
+    type Rejection = MissingSessionLayer;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
+        Slot::of(parts).map(Self::new)
+    }
+}
+
+impl<P: Process, S: Send + Sync> OptionalFromRequestParts<S> for Session<P> {
+    type Rejection = MissingSessionLayer;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Self::Rejection> {
+        let slot = Slot::of(parts)?;
+        Ok(slot.live().is_some().then(|| Self::new(slot)))
+    }
+}

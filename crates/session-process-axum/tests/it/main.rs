@@ -1,0 +1,9 @@
+//! The layer and its extractors, driven as a service.
+
+mod cookie;
+mod errors;
+mod extract;
+mod leaks;
+mod lifecycle;
+mod login;
+mod support;

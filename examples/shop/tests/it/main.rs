@@ -1,0 +1,6 @@
+//! The shop: as a router, and as the program that a newcomer runs.
+
+mod api;
+mod page;
+mod program;
+mod support;

@@ -1,0 +1,159 @@
+//! The program itself, over real connections.
+
+use std::{
+    io::{BufRead, BufReader, Read},
+    net::TcpStream,
+    process::{Child, ChildStdout, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use serde_json::{Value, json};
+use ureq::http::{Response, header};
+
+struct Program {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    url: String,
+}
+
+impl Program {
+    fn start() -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_shop"))
+            .args(["--port", "0"])
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let url = line.strip_prefix("listening on ").unwrap().trim_end().to_owned();
+        assert!(url.starts_with("http://127.0.0.1:"), "{url}");
+        Self { child, stdout, url }
+    }
+
+    /// Asks it to stop, and returns its status and its last words.
+    fn stop(mut self) -> (Option<i32>, String) {
+        let id = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
+        let mut rest = String::new();
+        self.stdout.read_to_string(&mut rest).unwrap();
+        (self.child.wait().unwrap().code(), rest)
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        // After a failed assertion; otherwise it is gone already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+struct Client {
+    agent: ureq::Agent,
+    url: String,
+    cookie: String,
+}
+
+impl Client {
+    fn new(program: &Program, cookie: &str) -> Self {
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(Duration::from_secs(10)));
+        Self {
+            agent: config.build().new_agent(),
+            url: program.url.clone(),
+            cookie: cookie.to_owned(),
+        }
+    }
+
+    fn get(&mut self, path: &str) -> (u16, Value) {
+        let request = self.agent.get(format!("{}{path}", self.url));
+        let response = request.header(header::COOKIE, &self.cookie).call().unwrap();
+        self.read(response)
+    }
+
+    fn post(&mut self, path: &str, body: &str) -> (u16, Value) {
+        let request = self.agent.post(format!("{}{path}", self.url));
+        let request = request
+            .header(header::COOKIE, &self.cookie)
+            .content_type("application/json");
+        let response = request.send(body).unwrap();
+        self.read(response)
+    }
+
+    fn read(&mut self, mut response: Response<ureq::Body>) -> (u16, Value) {
+        if let Some(set) = response.headers().get(header::SET_COOKIE) {
+            let (pair, _) = set.to_str().unwrap().split_once(';').unwrap();
+            pair.clone_into(&mut self.cookie);
+        }
+        let text = response.body_mut().read_to_string().unwrap();
+        (
+            response.status().as_u16(),
+            serde_json::from_str(&text).unwrap_or(Value::Null),
+        )
+    }
+}
+
+#[test]
+fn visitors_share_nothing_and_tabs_share_all() {
+    let program = Program::start();
+    let mut one = Client::new(&program, "");
+    assert_eq!(one.post("/api/cart", r#"{"item": "mug"}"#).1["count"], 1);
+    let mut tab = Client::new(&program, &one.cookie);
+    assert_eq!(
+        tab.post("/api/cart", r#"{"item": "tea"}"#).1["items"],
+        json!(["mug", "tea"])
+    );
+    let mut other = Client::new(&program, "");
+    assert_eq!(other.get("/api/cart").1["count"], 0);
+    assert_eq!(other.post("/api/cart", r#"{"item": "lamp"}"#).1["count"], 1);
+    assert_eq!(one.get("/api/cart").1["count"], 2);
+
+    let old = one.cookie.clone();
+    assert_eq!(one.post("/api/login", r#"{"name": "Ada"}"#).0, 200);
+    assert_ne!(one.cookie, old);
+    assert_eq!(tab.get("/api/cart").1["count"], 0);
+    let (status, list) = one.get("/api/sessions");
+    assert_eq!((status, list["sessions"].as_array().unwrap().len()), (200, 1));
+    assert_eq!(other.get("/api/sessions").0, 401);
+    assert_eq!(one.post("/api/cart", "{").0, 400);
+
+    let signed_in = one.cookie.clone();
+    assert_eq!(one.post("/api/logout", "").0, 204);
+    assert_eq!(one.cookie, "id=");
+    assert_eq!(Client::new(&program, &signed_in).get("/api/cart").1["count"], 0);
+}
+
+#[test]
+fn a_signal_ends_it_in_order_also_with_open_connections() {
+    let program = Program::start();
+    let mut client = Client::new(&program, "");
+    client.post("/api/cart", r#"{"item": "mug"}"#);
+    // Says nothing, and stays.
+    let silent = TcpStream::connect(program.url.strip_prefix("http://").unwrap()).unwrap();
+
+    let asked = Instant::now();
+    let (status, words) = program.stop();
+    assert_eq!(status, Some(0));
+    assert!(words.contains("stopped: 1 sessions ended, 0 cut off"), "{words}");
+    assert!(asked.elapsed() < Duration::from_secs(10));
+    drop(silent);
+}
+
+#[test]
+fn help_is_printed_and_nonsense_refused() {
+    let run = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_shop"))
+            .args(arguments)
+            .output()
+            .unwrap();
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+    let (status, text) = run(&["--help"]);
+    assert!(status == Some(0) && text.contains("--port N"));
+    for arguments in [&["--port", "many"] as &[_], &["--prot", "1"], &["extra"]] {
+        assert_eq!(run(arguments).0, Some(1), "{arguments:?}");
+    }
+}
