@@ -69,14 +69,17 @@ pub(crate) enum Chain {
     Cycle,
 }
 
-/// Whether the caller should now take its turn from tokio's budget: see [`CALLS_A_UNIT`].
+/// Lets others have the thread, if the caller has had its share: see [`CALLS_A_UNIT`].
+///
+/// # Cancel safety
+/// Nothing is lost.
 #[inline]
-pub(crate) fn a_unit_is_used() -> bool {
-    CALLS.with(|calls| {
-        let count = calls.get().wrapping_add(1);
-        calls.set(count);
-        count.is_multiple_of(CALLS_A_UNIT)
-    })
+pub(crate) async fn take_turn() {
+    let calls = CALLS.get().wrapping_add(1);
+    CALLS.set(calls);
+    if calls.is_multiple_of(CALLS_A_UNIT) {
+        tokio::task::coop::consume_budget().await;
+    }
 }
 
 /// What a message to `session` would meet, if sent from where this thread stands.

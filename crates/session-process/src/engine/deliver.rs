@@ -371,9 +371,7 @@ where
 {
     // A caller whose calls all end in place would otherwise never let others have its thread. Before anything is
     // sent, so that a caller dropped here has sent nothing.
-    if chain::a_unit_is_used() {
-        tokio::task::coop::consume_budget().await;
-    }
+    chain::take_turn().await;
     let begun = engine.events.watched().then(Instant::now);
     let result = call_unwatched::<P, M>(engine, id, message, within).await;
     if let Some(begun) = begun {

@@ -57,7 +57,7 @@ where
     P: Init<A>,
     A: Clone + Send + Sync + 'static,
 {
-    tokio::task::coop::consume_budget().await;
+    chain::take_turn().await;
     let result = start_quietly::<P, A>(engine, id, args, options).await;
     if let Err(error) = &result {
         engine.emit_limited(error);

@@ -45,7 +45,6 @@ pub(crate) struct Mailbox<T> {
 }
 
 /// A session whose messages are all handled in place never has one, and pays one word for it.
-
 type Queue<T> = Option<Box<VecDeque<T>>>;
 
 /// What became of a pushed message.

@@ -1,0 +1,126 @@
+//! The steps of `cargo xtask test`, each with its time, and a summary at the end.
+
+use std::{
+    env,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use crate::{msrv, tools};
+
+/// Everything, to the end also when a step fails: one run tells all that is wrong.
+pub(crate) fn everything() -> Result<(), String> {
+    tools::make_sure_of_all()?;
+    let mut steps = Steps::default();
+    steps.cargo("format", &["fmt", "--all", "--check"]);
+    steps.cargo(
+        "clippy",
+        &[
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--all-features",
+            "--locked",
+            "--",
+            "-D",
+            "warnings",
+        ],
+    );
+    // As our users build them: without the features that tests turn on.
+    for package in ["session-process", "session-process-axum"] {
+        steps.cargo(
+            &format!("clippy, {package} alone"),
+            &["clippy", "-p", package, "--locked", "--", "-D", "warnings"],
+        );
+    }
+    steps.run("minimum Rust version", msrv::check);
+    steps.documentation();
+    let profile = if env::var_os("CI").is_some() { "ci" } else { "default" };
+    steps.cargo(
+        "tests",
+        &[
+            "nextest",
+            "run",
+            "--workspace",
+            "--all-features",
+            "--locked",
+            "--profile",
+            profile,
+        ],
+    );
+    steps.cargo(
+        "documentation examples",
+        &["test", "--workspace", "--doc", "--all-features", "--locked", "--quiet"],
+    );
+    steps.summary()
+}
+
+/// The tests whose names have one of `filters`, and nothing else.
+pub(crate) fn only(filters: &[&str]) -> Result<(), String> {
+    tools::make_sure_of_all()?;
+    let mut args = vec!["nextest", "run", "--workspace", "--all-features", "--locked"];
+    args.extend(filters);
+    let mut steps = Steps::default();
+    steps.cargo("tests", &args);
+    steps.summary()
+}
+
+#[derive(Default)]
+struct Steps {
+    done: Vec<(String, Duration, Result<(), String>)>,
+}
+
+impl Steps {
+    fn cargo(&mut self, name: &str, args: &[&str]) {
+        self.command(name, Command::new("cargo").args(args));
+    }
+
+    fn documentation(&mut self) {
+        self.command(
+            "documentation",
+            Command::new("cargo")
+                .args([
+                    "doc",
+                    "--workspace",
+                    "--no-deps",
+                    "--all-features",
+                    "--locked",
+                    "--quiet",
+                ])
+                .env("RUSTDOCFLAGS", "-D warnings"),
+        );
+    }
+
+    fn command(&mut self, name: &str, command: &mut Command) {
+        self.run(name, || match command.status() {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(status.to_string()),
+            Err(error) => Err(format!("cargo could not be run: {error}")),
+        });
+    }
+
+    fn run(&mut self, name: &str, step: impl FnOnce() -> Result<(), String>) {
+        println!("\n==> {name}");
+        let begun = Instant::now();
+        let result = step();
+        if let Err(wrong) = &result {
+            eprintln!("{name}: {wrong}");
+        }
+        self.done.push((name.to_owned(), begun.elapsed(), result));
+    }
+
+    fn summary(self) -> Result<(), String> {
+        println!("\n==> summary");
+        for (name, took, result) in &self.done {
+            let verdict = if result.is_ok() { "ok    " } else { "FAILED" };
+            println!("{verdict} {:6.1} s  {name}", took.as_secs_f64());
+        }
+        let failed = self.done.iter().filter(|(_, _, result)| result.is_err()).count();
+        // The line that a machine looks for.
+        println!("steps: {} passed, {failed} failed", self.done.len() - failed);
+        match failed {
+            0 => Ok(()),
+            failed => Err(format!("{failed} steps failed")),
+        }
+    }
+}
