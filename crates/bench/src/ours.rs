@@ -20,7 +20,7 @@ struct Add(u64);
 impl Handle<Add> for Sum {
     type Reply = u64;
 
-    async fn handle(&mut self, Add(n): Add, _: &mut Context<'_, Self>) -> u64 {
+    async fn handle(&mut self, Add(n): Add, _: &mut Context<Self>) -> u64 {
         self.0 += n;
         self.0
     }

@@ -1,7 +1,7 @@
 //! Models of the engine's small concurrent algorithms, explored by [loom]: every interleaving of the threads in a
 //! model, up to a bound on preemptions.
 //!
-//! The engine's own files are compiled here a second time, against loom's atomics and locks in [`sync`]. So what is
+//! The engine's own files are compiled here a second time, against loom's atomics and locks in `sync`. So what is
 //! checked is the code that ships, and the engine needs no feature and no `cfg` for it.
 //!
 //! A model with a mistake in it is a test that can't fail, so each of them was seen to fail with the line that it

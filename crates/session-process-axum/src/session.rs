@@ -33,7 +33,7 @@ const ATTEMPTS: usize = 3;
 /// struct Visit;
 /// impl Handle<Visit> for Visits {
 ///     type Reply = u32;
-///     async fn handle(&mut self, _: Visit, _: &mut Context<'_, Self>) -> u32 {
+///     async fn handle(&mut self, _: Visit, _: &mut Context<Self>) -> u32 {
 ///         self.0 += 1;
 ///         self.0
 ///     }

@@ -16,14 +16,17 @@ use crate::{
 };
 
 /// Handed to every handler: the session around the process.
-pub struct Context<'a, P: Process> {
-    session: &'a Arc<Session<P>>,
+pub struct Context<P: Process> {
+    session: Arc<Session<P>>,
     stop: Option<EndReason>,
 }
 
-impl<'a, P: Process> Context<'a, P> {
-    pub(crate) fn new(session: &'a Arc<Session<P>>) -> Self {
-        Self { session, stop: None }
+impl<P: Process> Context<P> {
+    pub(crate) fn new(session: &Arc<Session<P>>) -> Self {
+        Self {
+            session: Arc::clone(session),
+            stop: None,
+        }
     }
 
     pub(crate) fn stop_reason(&self) -> Option<EndReason> {
@@ -33,7 +36,7 @@ impl<'a, P: Process> Context<'a, P> {
     /// The id of this session: the current one, if it was rotated.
     #[must_use]
     pub fn session_id(&self) -> SessionId {
-        AnySession::id(&**self.session)
+        AnySession::id(&*self.session)
     }
 
     /// Ends this session once the handler has returned, [`Stopped`](EndReason::Stopped) or for another reason.
@@ -46,7 +49,7 @@ impl<'a, P: Process> Context<'a, P> {
 
     /// A value that the application gave to the builder: [`Builder::extension`](crate::Builder::extension).
     #[must_use]
-    pub fn extension<T: Any + Send + Sync>(&self) -> Option<&'a T> {
+    pub fn extension<T: Any + Send + Sync>(&self) -> Option<&T> {
         self.session.engine().extensions.get(&TypeId::of::<T>())?.downcast_ref()
     }
 
@@ -57,7 +60,7 @@ impl<'a, P: Process> Context<'a, P> {
         P: Handle<M>,
         M: Send + 'static,
     {
-        let session = Arc::downgrade(self.session);
+        let session = Arc::downgrade(&self.session);
         let clock = self.session.engine().clock.clone();
         let at = clock.now().saturating_add(nanos(after));
         TaskKey(self.session.spawn_task(|key| async move {
@@ -84,7 +87,7 @@ impl<'a, P: Process> Context<'a, P> {
             !period.is_zero(),
             "an interval of zero would never let anything else run"
         );
-        let session = Arc::downgrade(self.session);
+        let session = Arc::downgrade(&self.session);
         let clock = self.session.engine().clock.clone();
         let mut at = clock.now();
         TaskKey(self.session.spawn_task(|_| async move {
@@ -111,13 +114,13 @@ impl<'a, P: Process> Context<'a, P> {
     ///
     /// impl Handle<Refresh> for Cart {
     ///     type Reply = ();
-    ///     async fn handle(&mut self, _: Refresh, cx: &mut Context<'_, Self>) {
+    ///     async fn handle(&mut self, _: Refresh, cx: &mut Context<Self>) {
     ///         cx.spawn(async { Price(42) });
     ///     }
     /// }
     /// impl Handle<Price> for Cart {
     ///     type Reply = ();
-    ///     async fn handle(&mut self, Price(price): Price, _: &mut Context<'_, Self>) {
+    ///     async fn handle(&mut self, Price(price): Price, _: &mut Context<Self>) {
     ///         self.price = price;
     ///     }
     /// }
@@ -127,7 +130,7 @@ impl<'a, P: Process> Context<'a, P> {
         P: Handle<M>,
         M: Send + 'static,
     {
-        let session = Arc::downgrade(self.session);
+        let session = Arc::downgrade(&self.session);
         TaskKey(self.session.spawn_task(|key| async move {
             // Off the list also if the effect panics, which tokio catches.
             let done = Done { session, key };
@@ -170,7 +173,7 @@ impl<'a, P: Process> Context<'a, P> {
     /// struct Wait;
     /// impl Handle<Wait> for Desk {
     ///     type Reply = Deferred<u32>;
-    ///     async fn handle(&mut self, _: Wait, cx: &mut Context<'_, Self>) -> Deferred<u32> {
+    ///     async fn handle(&mut self, _: Wait, cx: &mut Context<Self>) -> Deferred<u32> {
     ///         let (sender, reply) = cx.defer_reply();
     ///         self.waiting.push(sender);
     ///         reply
@@ -180,7 +183,7 @@ impl<'a, P: Process> Context<'a, P> {
     /// struct Next(u32);
     /// impl Handle<Next> for Desk {
     ///     type Reply = ();
-    ///     async fn handle(&mut self, Next(number): Next, _: &mut Context<'_, Self>) {
+    ///     async fn handle(&mut self, Next(number): Next, _: &mut Context<Self>) {
     ///         for waiting in self.waiting.drain(..) {
     ///             waiting.send(number);
     ///         }
@@ -201,7 +204,7 @@ impl<'a, P: Process> Context<'a, P> {
     }
 }
 
-impl<P: Process> fmt::Debug for Context<'_, P> {
+impl<P: Process> fmt::Debug for Context<P> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Context")
             .field("session", &self.session_id())

@@ -5,3 +5,9 @@ pub mod guarantees {}
 
 #[doc = include_str!("../docs/errors.md")]
 pub mod errors {}
+
+#[doc = include_str!("../docs/testing.md")]
+pub mod testing {}
+
+#[doc = include_str!("../docs/from_phoenix.md")]
+pub mod from_phoenix {}

@@ -41,7 +41,7 @@ pub trait Process: Sized + Send + 'static {
     /// After a panic (`Crashed`) the state is as the panic left it. The hook has
     /// [`terminate_timeout`](crate::Builder::terminate_timeout) to finish; then it is cut, which is an event. A panic
     /// in it is caught and is an event too.
-    fn terminate(&mut self, reason: EndReason, cx: &mut Context<'_, Self>) -> impl Future<Output = ()> + Send {
+    fn terminate(&mut self, reason: EndReason, cx: &mut Context<Self>) -> impl Future<Output = ()> + Send {
         let _ = (reason, cx);
         async {}
     }
@@ -56,7 +56,7 @@ pub trait Process: Sized + Send + 'static {
 /// impl Process for Room {}
 ///
 /// impl Init<String> for Room {
-///     async fn init(name: String, _: &mut Context<'_, Self>) -> Result<Self, InitError> {
+///     async fn init(name: String, _: &mut Context<Self>) -> Result<Self, InitError> {
 ///         if name.is_empty() {
 ///             return Err("a room has a name".into());
 ///         }
@@ -80,11 +80,11 @@ pub trait Init<Args = ()>: Process {
     /// # Errors
     /// Whatever keeps the session from starting: the callers of `start` get it as
     /// [`StartError::InitFailed`](crate::StartError::InitFailed).
-    fn init(args: Args, cx: &mut Context<'_, Self>) -> impl Future<Output = Result<Self, InitError>> + Send;
+    fn init(args: Args, cx: &mut Context<Self>) -> impl Future<Output = Result<Self, InitError>> + Send;
 }
 
 impl<P: Process + Default> Init for P {
-    async fn init((): (), _: &mut Context<'_, Self>) -> Result<Self, InitError> {
+    async fn init((): (), _: &mut Context<Self>) -> Result<Self, InitError> {
         Ok(Self::default())
     }
 }
@@ -105,7 +105,7 @@ pub trait Handle<M: Send + 'static>: Process {
     type Reply: Send + 'static;
 
     /// Handles one message.
-    fn handle(&mut self, message: M, cx: &mut Context<'_, Self>) -> impl Future<Output = Self::Reply> + Send;
+    fn handle(&mut self, message: M, cx: &mut Context<Self>) -> impl Future<Output = Self::Reply> + Send;
 }
 
 /// What happens to a session whose handler panics.

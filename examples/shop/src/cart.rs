@@ -45,7 +45,7 @@ impl Cart {
 pub(crate) struct Look;
 impl Handle<Look> for Cart {
     type Reply = View;
-    async fn handle(&mut self, _: Look, _: &mut Context<'_, Self>) -> View {
+    async fn handle(&mut self, _: Look, _: &mut Context<Self>) -> View {
         self.view()
     }
 }
@@ -54,7 +54,7 @@ impl Handle<Look> for Cart {
 pub(crate) struct Add(pub(crate) &'static Item);
 impl Handle<Add> for Cart {
     type Reply = Option<View>;
-    async fn handle(&mut self, Add(item): Add, _: &mut Context<'_, Self>) -> Option<View> {
+    async fn handle(&mut self, Add(item): Add, _: &mut Context<Self>) -> Option<View> {
         if self.items.len() >= MAX_ITEMS {
             return None;
         }
@@ -67,7 +67,7 @@ impl Handle<Add> for Cart {
 pub(crate) struct Remove(pub(crate) &'static Item);
 impl Handle<Remove> for Cart {
     type Reply = Option<View>;
-    async fn handle(&mut self, Remove(item): Remove, _: &mut Context<'_, Self>) -> Option<View> {
+    async fn handle(&mut self, Remove(item): Remove, _: &mut Context<Self>) -> Option<View> {
         let last = self.items.iter().rposition(|other| other.id == item.id)?;
         self.items.remove(last);
         Some(self.view())
@@ -77,7 +77,7 @@ impl Handle<Remove> for Cart {
 pub(crate) struct WhoAmI;
 impl Handle<WhoAmI> for Cart {
     type Reply = Option<String>;
-    async fn handle(&mut self, _: WhoAmI, _: &mut Context<'_, Self>) -> Option<String> {
+    async fn handle(&mut self, _: WhoAmI, _: &mut Context<Self>) -> Option<String> {
         self.user.clone()
     }
 }
@@ -88,7 +88,7 @@ pub(crate) struct SignIn {
 }
 impl Handle<SignIn> for Cart {
     type Reply = View;
-    async fn handle(&mut self, SignIn { name, device }: SignIn, cx: &mut Context<'_, Self>) -> View {
+    async fn handle(&mut self, SignIn { name, device }: SignIn, cx: &mut Context<Self>) -> View {
         // First out of the list under the former name, then in.
         self.listing = None;
         if let Some(directory) = cx.extension::<Directory>() {

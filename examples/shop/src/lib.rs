@@ -104,3 +104,8 @@ async fn secure_headers(request: Request, next: Next) -> Response {
     }
     response
 }
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;

@@ -24,7 +24,7 @@ impl Process for Counter {}
 pub(crate) struct Add(pub(crate) u64);
 impl Handle<Add> for Counter {
     type Reply = u64;
-    async fn handle(&mut self, Add(n): Add, _: &mut Context<'_, Self>) -> u64 {
+    async fn handle(&mut self, Add(n): Add, _: &mut Context<Self>) -> u64 {
         self.total += n;
         self.total
     }
@@ -33,7 +33,7 @@ impl Handle<Add> for Counter {
 pub(crate) struct Fail;
 impl Handle<Fail> for Counter {
     type Reply = ();
-    async fn handle(&mut self, _: Fail, _: &mut Context<'_, Self>) {
+    async fn handle(&mut self, _: Fail, _: &mut Context<Self>) {
         panic!("asked to");
     }
 }
@@ -42,7 +42,7 @@ impl Handle<Fail> for Counter {
 pub(crate) struct Hang;
 impl Handle<Hang> for Counter {
     type Reply = ();
-    async fn handle(&mut self, _: Hang, _: &mut Context<'_, Self>) {
+    async fn handle(&mut self, _: Hang, _: &mut Context<Self>) {
         std::future::pending().await
     }
 }
@@ -52,7 +52,7 @@ pub(crate) struct Room(String);
 impl Process for Room {}
 
 impl session_process::Init<String> for Room {
-    async fn init(name: String, _: &mut Context<'_, Self>) -> Result<Self, session_process::InitError> {
+    async fn init(name: String, _: &mut Context<Self>) -> Result<Self, session_process::InitError> {
         if name == "bad" {
             Err("no such room".into())
         } else {
@@ -64,7 +64,7 @@ impl session_process::Init<String> for Room {
 pub(crate) struct Name;
 impl Handle<Name> for Room {
     type Reply = String;
-    async fn handle(&mut self, _: Name, _: &mut Context<'_, Self>) -> String {
+    async fn handle(&mut self, _: Name, _: &mut Context<Self>) -> String {
         self.0.clone()
     }
 }

@@ -28,20 +28,14 @@ use crate::{
 
 /// How a process begins anew.
 pub(crate) trait Recipe<P: Process>: Send {
-    fn make<'a>(
-        &'a self,
-        cx: &'a mut Context<'_, P>,
-    ) -> Pin<Box<dyn Future<Output = Result<P, InitError>> + Send + 'a>>;
+    fn make<'a>(&'a self, cx: &'a mut Context<P>) -> Pin<Box<dyn Future<Output = Result<P, InitError>> + Send + 'a>>;
 }
 
 /// With the arguments that it was started with.
 struct Again<A>(A);
 
 impl<P: Init<A>, A: Clone + Send + Sync + 'static> Recipe<P> for Again<A> {
-    fn make<'a>(
-        &'a self,
-        cx: &'a mut Context<'_, P>,
-    ) -> Pin<Box<dyn Future<Output = Result<P, InitError>> + Send + 'a>> {
+    fn make<'a>(&'a self, cx: &'a mut Context<P>) -> Pin<Box<dyn Future<Output = Result<P, InitError>> + Send + 'a>> {
         Box::pin(P::init(self.0.clone(), cx))
     }
 }
@@ -87,13 +81,12 @@ where
     loop {
         let now = engine.now();
         let admit = || engine.admit(now, options.key.as_deref());
+        // Cloned before the registry is locked: it is the user's code.
+        let recipe = Box::new(Again(args.clone()));
         let make = || {
-            let life = Life::new(
-                now,
-                options.idle_timeout.unwrap_or(engine.config.idle_timeout),
-                options.max_lifetime.unwrap_or(engine.config.max_lifetime),
-            );
-            Session::<P>::starting(engine, id, life, Box::new(Again(args.clone())))
+            let idle_timeout = options.idle_timeout.unwrap_or(engine.config.idle_timeout);
+            let max_lifetime = options.max_lifetime.unwrap_or(engine.config.max_lifetime);
+            Session::<P>::starting(engine, id, Life::new(now, idle_timeout, max_lifetime), recipe)
         };
         let found = match engine.registry.get_or_insert(id, admit, make) {
             Insert::Inserted(session) => return begin(session, args, deadline).await,

@@ -179,15 +179,19 @@ impl<P: Process> Session<P> {
 
     /// Runs a future that holds the run right in a task of its own, which [`AnySession::kill`] can abort.
     pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        if self.side.lock().killed {
+            // Its `Turn` sees to the end.
+            return drop(task);
+        }
+        // Not under the lock: a runtime that is shutting down drops the task at once, and its `Turn` takes the lock.
+        let task = self.engine.runtime.spawn(task).abort_handle();
         let mut side = self.side.lock();
         if side.killed {
             drop(side);
-            // Its `Turn` sees to the end.
-            drop(task);
-            return;
+            task.abort();
+        } else if side.ended.is_none() {
+            side.running = Some(task);
         }
-        let handle = self.engine.runtime.spawn(task);
-        side.running = Some(handle.abort_handle());
     }
 
     /// Runs a timer or an effect, which ends with the session.
@@ -195,24 +199,28 @@ impl<P: Process> Session<P> {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let mut side = self.side.lock();
-        if side.ended.is_some() {
+        let Some(key) = self.side.lock().announce_task() else {
             return 0;
+        };
+        // Not under the lock, for the same reason.
+        let task = self.engine.runtime.spawn(task(key)).abort_handle();
+        let unwanted = self.side.lock().keep_task(key, task);
+        if let Some(task) = unwanted {
+            // Done by now, which an abort doesn't change; or cancelled meanwhile, or the session has ended.
+            task.abort();
         }
-        let key = side.extras().next_task();
-        // Under the lock, so that a task that is done at once finds itself in the list when it takes itself off it.
-        let handle = self.engine.runtime.spawn(task(key));
-        side.extras().keep_task(key, handle.abort_handle());
         key
     }
 
     /// Takes a timer or an effect off the list. Returns whether it was there.
     pub(crate) fn forget_task(&self, key: u64, abort: bool) -> bool {
-        let task = self.side.lock().take_task(key);
-        if let (Some(task), true) = (&task, abort) {
+        let Some(task) = self.side.lock().take_task(key) else {
+            return false;
+        };
+        if let (Some(task), true) = (task, abort) {
             task.abort();
         }
-        task.is_some()
+        true
     }
 
     pub(crate) fn engine(&self) -> &Arc<Engine> {

@@ -21,7 +21,8 @@ pub(crate) struct Side {
 #[derive(Default)]
 pub(crate) struct Extras {
     ended: Option<watch::Sender<Option<EndReason>>>,
-    tasks: HashMap<u64, AbortHandle>,
+    /// `None`: announced, and just being spawned.
+    tasks: HashMap<u64, Option<AbortHandle>>,
     last_task: u64,
     restarts: Vec<u64>,
     pub(crate) id: Option<SessionId>,
@@ -36,8 +37,31 @@ impl Side {
         self.extras.as_deref()
     }
 
+    /// Puts a timer or an effect that is about to be spawned on the list; `None` if the session is over.
+    pub(crate) fn announce_task(&mut self) -> Option<u64> {
+        if self.ended.is_some() {
+            return None;
+        }
+        let extras = self.extras();
+        extras.last_task += 1;
+        let key = extras.last_task;
+        extras.tasks.insert(key, None);
+        Some(key)
+    }
+
+    /// The task that was announced. Returned if it is no longer on the list.
+    pub(crate) fn keep_task(&mut self, key: u64, task: AbortHandle) -> Option<AbortHandle> {
+        match self.extras.as_mut().and_then(|extras| extras.tasks.get_mut(&key)) {
+            Some(place) => {
+                *place = Some(task);
+                None
+            }
+            None => Some(task),
+        }
+    }
+
     /// Takes a timer or an effect off the list.
-    pub(crate) fn take_task(&mut self, key: u64) -> Option<AbortHandle> {
+    pub(crate) fn take_task(&mut self, key: u64) -> Option<Option<AbortHandle>> {
         self.extras.as_mut()?.tasks.remove(&key)
     }
 
@@ -95,22 +119,15 @@ impl Extras {
         self.ended.as_ref().map_or(0, watch::Sender::receiver_count)
     }
 
-    pub(crate) fn next_task(&mut self) -> u64 {
-        self.last_task += 1;
-        self.last_task
-    }
-
-    pub(crate) fn keep_task(&mut self, key: u64, task: AbortHandle) {
-        self.tasks.insert(key, task);
-    }
-
     pub(crate) fn tasks(&self) -> usize {
         self.tasks.len()
     }
 
     fn stop_tasks(&mut self) {
         for (_, task) in self.tasks.drain() {
-            task.abort();
+            if let Some(task) = task {
+                task.abort();
+            }
         }
     }
 

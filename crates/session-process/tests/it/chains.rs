@@ -26,7 +26,7 @@ struct Pass {
 impl Handle<Pass> for Node {
     type Reply = Result<usize, String>;
 
-    async fn handle(&mut self, mut pass: Pass, _: &mut Context<'_, Self>) -> Result<usize, String> {
+    async fn handle(&mut self, mut pass: Pass, _: &mut Context<Self>) -> Result<usize, String> {
         self.passed += 1;
         if let Some(gate) = &pass.gate {
             gate.pass().await;
@@ -101,7 +101,7 @@ struct Relay(Sessions<Node>, Vec<SessionId>);
 impl Handle<Relay> for Node {
     type Reply = ();
 
-    async fn handle(&mut self, Relay(sessions, mut path): Relay, _: &mut Context<'_, Self>) {
+    async fn handle(&mut self, Relay(sessions, mut path): Relay, _: &mut Context<Self>) {
         self.passed += 1;
         if let Some(next) = path.pop() {
             let relay = Relay(sessions.clone(), path);
@@ -115,7 +115,7 @@ struct Passed;
 impl Handle<Passed> for Node {
     type Reply = usize;
 
-    async fn handle(&mut self, _: Passed, _: &mut Context<'_, Self>) -> usize {
+    async fn handle(&mut self, _: Passed, _: &mut Context<Self>) -> usize {
         self.passed
     }
 }
@@ -142,7 +142,7 @@ impl Handle<(Introduce, std::sync::Arc<OnceLock<usize>>)> for Node {
     async fn handle(
         &mut self,
         (Introduce(sessions, other), result): (Introduce, std::sync::Arc<OnceLock<usize>>),
-        cx: &mut Context<'_, Self>,
+        cx: &mut Context<Self>,
     ) {
         let call_back = CallBack(sessions.clone(), cx.session_id(), result);
         sessions
@@ -155,7 +155,7 @@ impl Handle<(Introduce, std::sync::Arc<OnceLock<usize>>)> for Node {
 impl Handle<CallBack> for Node {
     type Reply = ();
 
-    async fn handle(&mut self, CallBack(sessions, who, result): CallBack, _: &mut Context<'_, Self>) {
+    async fn handle(&mut self, CallBack(sessions, who, result): CallBack, _: &mut Context<Self>) {
         let passed = sessions.call(&who, Passed).await.unwrap();
         result.set(passed).unwrap();
     }

@@ -91,7 +91,7 @@ impl Process for Fragile {
 }
 impl Handle<Panic> for Fragile {
     type Reply = ();
-    async fn handle(&mut self, _: Panic, _: &mut session_process::Context<'_, Self>) {
+    async fn handle(&mut self, _: Panic, _: &mut session_process::Context<Self>) {
         panic!("as told");
     }
 }
@@ -118,7 +118,7 @@ impl Process for NeverStarts {}
 impl Init<(Broken, Option<Gate>)> for NeverStarts {
     async fn init(
         (broken, gate): (Broken, Option<Gate>),
-        _: &mut session_process::Context<'_, Self>,
+        _: &mut session_process::Context<Self>,
     ) -> Result<Self, InitError> {
         if let Some(gate) = gate {
             gate.pass().await;
@@ -131,7 +131,7 @@ impl Init<(Broken, Option<Gate>)> for NeverStarts {
 }
 impl Handle<Ping> for NeverStarts {
     type Reply = ();
-    async fn handle(&mut self, _: Ping, _: &mut session_process::Context<'_, Self>) {}
+    async fn handle(&mut self, _: Ping, _: &mut session_process::Context<Self>) {}
 }
 
 #[tokio::test]
@@ -189,7 +189,7 @@ async fn who_waits_for_an_init_that_fails_learns_why() {
 #[derive(Default)]
 struct BadHook;
 impl Process for BadHook {
-    async fn terminate(&mut self, _: EndReason, _: &mut session_process::Context<'_, Self>) {
+    async fn terminate(&mut self, _: EndReason, _: &mut session_process::Context<Self>) {
         panic!("in the hook");
     }
 }

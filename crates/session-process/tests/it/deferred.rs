@@ -14,7 +14,7 @@ impl Process for Desk {}
 struct Wait;
 impl Handle<Wait> for Desk {
     type Reply = Deferred<u64>;
-    async fn handle(&mut self, _: Wait, cx: &mut Context<'_, Self>) -> Deferred<u64> {
+    async fn handle(&mut self, _: Wait, cx: &mut Context<Self>) -> Deferred<u64> {
         let (sender, deferred) = cx.defer_reply();
         self.waiting.push(sender);
         deferred
@@ -24,7 +24,7 @@ impl Handle<Wait> for Desk {
 struct Serve(Option<u64>);
 impl Handle<Serve> for Desk {
     type Reply = usize;
-    async fn handle(&mut self, Serve(number): Serve, _: &mut Context<'_, Self>) -> usize {
+    async fn handle(&mut self, Serve(number): Serve, _: &mut Context<Self>) -> usize {
         let waiting = std::mem::take(&mut self.waiting);
         match number {
             Some(number) => waiting

@@ -91,19 +91,19 @@ impl Process for Diary {}
 struct Write(String);
 impl Handle<Write> for Diary {
     type Reply = ();
-    async fn handle(&mut self, Write(text): Write, _: &mut session_process::Context<'_, Self>) {
+    async fn handle(&mut self, Write(text): Write, _: &mut session_process::Context<Self>) {
         self.0 = text;
     }
 }
 impl Handle<Panic> for Diary {
     type Reply = ();
-    async fn handle(&mut self, _: Panic, _: &mut session_process::Context<'_, Self>) {
+    async fn handle(&mut self, _: Panic, _: &mut session_process::Context<Self>) {
         panic!("as told");
     }
 }
 impl Handle<Hold> for Diary {
     type Reply = ();
-    async fn handle(&mut self, Hold(gate): Hold, _: &mut session_process::Context<'_, Self>) {
+    async fn handle(&mut self, Hold(gate): Hold, _: &mut session_process::Context<Self>) {
         gate.pass().await;
     }
 }

@@ -31,7 +31,7 @@ async fn an_expired_session_is_never_served() {
 impl session_process::Handle<u64> for Counter {
     type Reply = ();
 
-    async fn handle(&mut self, n: u64, _: &mut session_process::Context<'_, Self>) {
+    async fn handle(&mut self, n: u64, _: &mut session_process::Context<Self>) {
         self.sum += n;
     }
 }

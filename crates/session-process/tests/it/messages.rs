@@ -14,7 +14,7 @@ impl Process for Other {}
 impl session_process::Handle<Add> for Other {
     type Reply = u64;
 
-    async fn handle(&mut self, Add(n): Add, _: &mut session_process::Context<'_, Self>) -> u64 {
+    async fn handle(&mut self, Add(n): Add, _: &mut session_process::Context<Self>) -> u64 {
         n
     }
 }
@@ -235,7 +235,7 @@ fn a_cast_from_outside_the_runtime_runs_on_the_engines() {
     struct Sleep;
     impl session_process::Handle<Sleep> for Counter {
         type Reply = ();
-        async fn handle(&mut self, _: Sleep, _: &mut session_process::Context<'_, Self>) {
+        async fn handle(&mut self, _: Sleep, _: &mut session_process::Context<Self>) {
             // Needs a runtime, which this thread is not in.
             tokio::time::sleep(Duration::from_millis(1)).await;
             self.sum += 1;

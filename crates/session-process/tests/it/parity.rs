@@ -34,14 +34,14 @@ fn p2_generated_ids_are_unique_random_and_url_safe() {
 struct Greeter(String);
 impl Process for Greeter {}
 impl Init<String> for Greeter {
-    async fn init(name: String, _: &mut Context<'_, Self>) -> Result<Self, InitError> {
+    async fn init(name: String, _: &mut Context<Self>) -> Result<Self, InitError> {
         Ok(Self(name))
     }
 }
 struct Greet;
 impl Handle<Greet> for Greeter {
     type Reply = String;
-    async fn handle(&mut self, _: Greet, _: &mut Context<'_, Self>) -> String {
+    async fn handle(&mut self, _: Greet, _: &mut Context<Self>) -> String {
         format!("hello {}", self.0)
     }
 }
@@ -123,7 +123,7 @@ struct Full {
     heard: Vec<&'static str>,
 }
 impl Process for Full {
-    async fn terminate(&mut self, reason: EndReason, cx: &mut Context<'_, Self>) {
+    async fn terminate(&mut self, reason: EndReason, cx: &mut Context<Self>) {
         let heard = cx
             .extension::<std::sync::Mutex<Vec<String>>>()
             .expect("given to the builder");
@@ -134,7 +134,7 @@ impl Process for Full {
 struct Hear(&'static str);
 impl Handle<Hear> for Full {
     type Reply = ();
-    async fn handle(&mut self, Hear(what): Hear, cx: &mut Context<'_, Self>) {
+    async fn handle(&mut self, Hear(what): Hear, cx: &mut Context<Self>) {
         self.heard.push(what);
         if what == "set a timer" {
             cx.send_after(Duration::ZERO, Hear("the timer"));
@@ -156,7 +156,7 @@ async fn p6_a_process_of_ones_own_with_init_messages_timers_and_a_terminate_hook
     struct Read;
     impl Handle<Read> for Full {
         type Reply = Vec<&'static str>;
-        async fn handle(&mut self, _: Read, _: &mut Context<'_, Self>) -> Vec<&'static str> {
+        async fn handle(&mut self, _: Read, _: &mut Context<Self>) -> Vec<&'static str> {
             self.heard.clone()
         }
     }
@@ -337,7 +337,7 @@ async fn p19_start_many_terminate_many_broadcast_touch_and_session_stats() {
     struct Bump;
     impl Handle<Bump> for Counter {
         type Reply = ();
-        async fn handle(&mut self, _: Bump, _: &mut Context<'_, Self>) {
+        async fn handle(&mut self, _: Bump, _: &mut Context<Self>) {
             self.sum += 1;
         }
     }

@@ -151,3 +151,30 @@ fn a_runtime_that_goes_away_leaves_no_caller_waiting() {
     assert_eq!(caller.join().unwrap().unwrap_err().kind(), "ended");
     assert_eq!(sessions.stats().sessions, 0);
 }
+
+#[test]
+fn a_message_that_has_to_wait_when_the_runtime_is_gone_is_refused() {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .unwrap();
+    let sessions = runtime.block_on(async { counters() });
+    let (a, b) = (id("a"), id("b"));
+    runtime.block_on(async {
+        sessions.start(&a).await.unwrap();
+        sessions.start(&b).await.unwrap();
+    });
+    drop(runtime);
+    let other = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    // What ends in place still works; what needs a task has nowhere to go.
+    assert_eq!(other.block_on(sessions.call(&b, Add(1))).unwrap(), 1);
+    let error = other.block_on(sessions.call(&a, AddAt(Gate::new(), 1))).unwrap_err();
+    assert_eq!(error.kind(), "ended");
+    assert_eq!(sessions.stats().sessions, 1);
+    sessions.cast(&b, AddAt(Gate::new(), 1)).unwrap();
+    assert_eq!(sessions.stats().sessions, 0);
+}

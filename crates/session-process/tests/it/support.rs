@@ -40,7 +40,7 @@ pub(crate) struct Add(pub(crate) u64);
 impl Handle<Add> for Counter {
     type Reply = u64;
 
-    async fn handle(&mut self, Add(n): Add, _: &mut Context<'_, Self>) -> u64 {
+    async fn handle(&mut self, Add(n): Add, _: &mut Context<Self>) -> u64 {
         self.sum += n;
         self.log.push(n);
         self.sum
@@ -52,7 +52,7 @@ pub(crate) struct Log;
 impl Handle<Log> for Counter {
     type Reply = Vec<u64>;
 
-    async fn handle(&mut self, _: Log, _: &mut Context<'_, Self>) -> Vec<u64> {
+    async fn handle(&mut self, _: Log, _: &mut Context<Self>) -> Vec<u64> {
         self.log.clone()
     }
 }
@@ -63,7 +63,7 @@ pub(crate) struct AddAt(pub(crate) Gate, pub(crate) u64);
 impl Handle<AddAt> for Counter {
     type Reply = u64;
 
-    async fn handle(&mut self, AddAt(gate, n): AddAt, _: &mut Context<'_, Self>) -> u64 {
+    async fn handle(&mut self, AddAt(gate, n): AddAt, _: &mut Context<Self>) -> u64 {
         self.log.push(0);
         gate.pass().await;
         self.sum += n;
@@ -77,7 +77,7 @@ pub(crate) struct Panic;
 impl Handle<Panic> for Counter {
     type Reply = ();
 
-    async fn handle(&mut self, _: Panic, _: &mut Context<'_, Self>) {
+    async fn handle(&mut self, _: Panic, _: &mut Context<Self>) {
         panic!("as told");
     }
 }
@@ -87,7 +87,7 @@ pub(crate) struct PanicAt(pub(crate) Gate);
 impl Handle<PanicAt> for Counter {
     type Reply = ();
 
-    async fn handle(&mut self, PanicAt(gate): PanicAt, _: &mut Context<'_, Self>) {
+    async fn handle(&mut self, PanicAt(gate): PanicAt, _: &mut Context<Self>) {
         gate.pass().await;
         panic!("as told");
     }
@@ -98,7 +98,7 @@ pub(crate) struct Stop;
 impl Handle<Stop> for Counter {
     type Reply = &'static str;
 
-    async fn handle(&mut self, _: Stop, cx: &mut Context<'_, Self>) -> &'static str {
+    async fn handle(&mut self, _: Stop, cx: &mut Context<Self>) -> &'static str {
         cx.stop(EndReason::Stopped);
         "bye"
     }
@@ -109,7 +109,7 @@ pub(crate) struct WhoAmI;
 impl Handle<WhoAmI> for Counter {
     type Reply = SessionId;
 
-    async fn handle(&mut self, _: WhoAmI, cx: &mut Context<'_, Self>) -> SessionId {
+    async fn handle(&mut self, _: WhoAmI, cx: &mut Context<Self>) -> SessionId {
         cx.session_id()
     }
 }
@@ -156,7 +156,7 @@ pub(crate) fn told() -> (Told, mpsc::UnboundedReceiver<EndReason>) {
 }
 
 impl Process for Witness {
-    async fn terminate(&mut self, reason: EndReason, _: &mut Context<'_, Self>) {
+    async fn terminate(&mut self, reason: EndReason, _: &mut Context<Self>) {
         if let Some(gate) = &self.told.hook {
             gate.pass().await;
         }
@@ -165,7 +165,7 @@ impl Process for Witness {
 }
 
 impl Init<Told> for Witness {
-    async fn init(told: Told, _: &mut Context<'_, Self>) -> Result<Self, InitError> {
+    async fn init(told: Told, _: &mut Context<Self>) -> Result<Self, InitError> {
         told.begun.fetch_add(1, Ordering::Relaxed);
         if let Some(gate) = &told.init {
             gate.pass().await;
@@ -179,13 +179,13 @@ pub(crate) struct Ping;
 impl Handle<Ping> for Witness {
     type Reply = ();
 
-    async fn handle(&mut self, _: Ping, _: &mut Context<'_, Self>) {}
+    async fn handle(&mut self, _: Ping, _: &mut Context<Self>) {}
 }
 
 impl Handle<Panic> for Witness {
     type Reply = ();
 
-    async fn handle(&mut self, _: Panic, _: &mut Context<'_, Self>) {
+    async fn handle(&mut self, _: Panic, _: &mut Context<Self>) {
         panic!("as told");
     }
 }
@@ -195,7 +195,7 @@ pub(crate) struct Hold(pub(crate) Gate);
 impl Handle<Hold> for Witness {
     type Reply = ();
 
-    async fn handle(&mut self, Hold(gate): Hold, _: &mut Context<'_, Self>) {
+    async fn handle(&mut self, Hold(gate): Hold, _: &mut Context<Self>) {
         gate.pass().await;
     }
 }

@@ -19,7 +19,7 @@ impl Process for Clockwork {}
 struct Tick;
 impl Handle<Tick> for Clockwork {
     type Reply = ();
-    async fn handle(&mut self, _: Tick, _: &mut Context<'_, Self>) {
+    async fn handle(&mut self, _: Tick, _: &mut Context<Self>) {
         self.ticks += 1;
     }
 }
@@ -32,7 +32,7 @@ enum Set {
 }
 impl Handle<Set> for Clockwork {
     type Reply = ();
-    async fn handle(&mut self, set: Set, cx: &mut Context<'_, Self>) {
+    async fn handle(&mut self, set: Set, cx: &mut Context<Self>) {
         self.key = Some(match set {
             Set::After(after) => cx.send_after(after, Tick),
             Set::Every(period) => cx.send_interval(period, Tick),
@@ -48,7 +48,7 @@ impl Handle<Set> for Clockwork {
 struct Cancel;
 impl Handle<Cancel> for Clockwork {
     type Reply = bool;
-    async fn handle(&mut self, _: Cancel, cx: &mut Context<'_, Self>) -> bool {
+    async fn handle(&mut self, _: Cancel, cx: &mut Context<Self>) -> bool {
         self.key.take().is_some_and(|key| cx.cancel(key))
     }
 }
@@ -56,7 +56,7 @@ impl Handle<Cancel> for Clockwork {
 struct Ticks;
 impl Handle<Ticks> for Clockwork {
     type Reply = usize;
-    async fn handle(&mut self, _: Ticks, _: &mut Context<'_, Self>) -> usize {
+    async fn handle(&mut self, _: Ticks, _: &mut Context<Self>) -> usize {
         self.ticks
     }
 }
@@ -64,7 +64,7 @@ impl Handle<Ticks> for Clockwork {
 struct Follow;
 impl Handle<Follow> for Clockwork {
     type Reply = (Monitor, usize);
-    async fn handle(&mut self, _: Follow, cx: &mut Context<'_, Self>) -> (Monitor, usize) {
+    async fn handle(&mut self, _: Follow, cx: &mut Context<Self>) -> (Monitor, usize) {
         (cx.monitor(), cx.monitors())
     }
 }
@@ -158,7 +158,7 @@ async fn an_effect_returns_as_a_message_and_is_cancelled_at_the_end() {
     struct Forever(Flag);
     impl Handle<Forever> for Clockwork {
         type Reply = ();
-        async fn handle(&mut self, Forever(flag): Forever, cx: &mut Context<'_, Self>) {
+        async fn handle(&mut self, Forever(flag): Forever, cx: &mut Context<Self>) {
             cx.spawn(async move {
                 let _flag = flag;
                 std::future::pending::<()>().await;
