@@ -41,8 +41,8 @@ pub(crate) struct Session<P: Process> {
     ending: AtomicU8,
     pub(super) mailbox: Mailbox<Arc<dyn Envelope<P>>>,
     pub(super) life: Life,
-    pub(super) core: AtomicRefCell<SyncWrapper<Core<P>>>,
     pub(super) engine: Arc<Engine>,
+    pub(super) core: AtomicRefCell<SyncWrapper<Core<P>>>,
     pub(super) side: Mutex<Side>,
 }
 
