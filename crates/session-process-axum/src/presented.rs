@@ -6,26 +6,19 @@
 //! 3. No log line holds a value of a cookie.
 
 use http::{HeaderMap, HeaderValue, header};
-use session_process::SessionId;
-use tracing::debug;
+use session_process::{SessionId, events::RefusedId};
 
 use crate::cookie::prefix_of;
 
-/// The id that a request presents, if it is one beyond doubt.
-pub(crate) fn read(ours: &str, headers: &HeaderMap) -> Option<SessionId> {
-    match find(ours, headers) {
-        Ok(None) => None,
-        Ok(Some(value)) => SessionId::from_bytes(value)
-            .inspect_err(|error| Refusal::Malformed.log(error))
-            .ok(),
-        Err(ambiguous) => {
-            ambiguous.log(&"more than one cookie of the name, or a variant of its prefix");
-            None
-        }
-    }
+/// The id that a request presents, if it is one beyond doubt; or why what it presents is none.
+pub(crate) fn read(ours: &str, headers: &HeaderMap) -> Result<Option<SessionId>, RefusedId> {
+    let Some(value) = find(ours, headers)? else {
+        return Ok(None);
+    };
+    SessionId::from_bytes(value).map(Some).map_err(|_| RefusedId::Malformed)
 }
 
-fn find<'h>(ours: &str, headers: &'h HeaderMap) -> Result<Option<&'h [u8]>, Refusal> {
+fn find<'h>(ours: &str, headers: &'h HeaderMap) -> Result<Option<&'h [u8]>, RefusedId> {
     let mut found = None;
     for pair in headers.get_all(header::COOKIE).iter().flat_map(pairs) {
         // A pair without `=` is a value without a name.
@@ -35,10 +28,10 @@ fn find<'h>(ours: &str, headers: &'h HeaderMap) -> Result<Option<&'h [u8]>, Refu
         let (name, value) = (&pair[..end], &pair[end + 1..]);
         if name == ours.as_bytes() {
             if found.replace(value).is_some() {
-                return Err(Refusal::Ambiguous);
+                return Err(RefusedId::Ambiguous);
             }
         } else if is_variant(ours, name) {
-            return Err(Refusal::Ambiguous);
+            return Err(RefusedId::Ambiguous);
         }
     }
     Ok(found)
@@ -54,25 +47,6 @@ fn is_variant(ours: &str, name: &[u8]) -> bool {
     name.len() == ours.len()
         && name[..prefix.len()].eq_ignore_ascii_case(prefix.as_bytes())
         && name[prefix.len()..] == ours[prefix.len()..]
-}
-
-/// Why a presented id was not taken. Counted by its word; the value is never logged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    Malformed,
-    Ambiguous,
-    Unknown,
-}
-
-impl Refusal {
-    pub(crate) fn log(self, why: &dyn std::fmt::Display) {
-        let reason = match self {
-            Self::Malformed => "malformed",
-            Self::Ambiguous => "ambiguous",
-            Self::Unknown => "unknown",
-        };
-        debug!(reason, %why, "session id refused");
-    }
 }
 
 fn pairs(header: &HeaderValue) -> impl Iterator<Item = &[u8]> {
@@ -104,7 +78,7 @@ mod tests {
         for line in lines {
             headers.append(header::COOKIE, HeaderValue::from_str(line).unwrap());
         }
-        super::read(NAME, &headers)
+        super::read(NAME, &headers).ok().flatten()
     }
 
     #[test]
@@ -146,7 +120,7 @@ mod tests {
             if let Ok(value) = HeaderValue::from_bytes(&line) {
                 headers.append(header::COOKIE, value);
             }
-            super::read(NAME, &headers);
+            let _ = super::read(NAME, &headers);
         }
 
         #[test]
@@ -154,7 +128,7 @@ mod tests {
             let line = [b"__Host-id=".as_slice(), &value].concat();
             if let Ok(header) = HeaderValue::from_bytes(&line) {
                 let headers = HeaderMap::from_iter([(header::COOKIE, header)]);
-                if let Some(id) = super::read(NAME, &headers) {
+                if let Ok(Some(id)) = super::read(NAME, &headers) {
                     prop_assert!(line.windows(id.expose().len()).any(|part| part == id.expose().as_bytes()));
                 }
             }

@@ -15,13 +15,9 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderValue, header, request::Parts};
-use session_process::{Process, SessionId, Sessions};
+use session_process::{Process, SessionId, Sessions, events::RefusedId};
 
-use crate::{
-    Error, MissingSessionLayer,
-    cookie::Cookie,
-    presented::{self, Refusal},
-};
+use crate::{Error, MissingSessionLayer, cookie::Cookie, presented};
 
 pub(crate) type StartKey = dyn Fn(&Parts) -> Option<String> + Send + Sync;
 
@@ -80,8 +76,12 @@ pub(crate) enum Begin {
 impl Slot {
     pub(crate) fn new(shared: Arc<Shared>, headers: &HeaderMap) -> Self {
         let current = match presented::read(shared.cookie.name(), headers) {
-            Some(id) => Current::Presented(id),
-            None => Current::Absent { starting: None },
+            Ok(Some(id)) => Current::Presented(id),
+            Ok(None) => Current::Absent { starting: None },
+            Err(reason) => {
+                shared.sessions.refused_id(reason);
+                Current::Absent { starting: None }
+            }
         };
         let state = State {
             current,
@@ -130,7 +130,7 @@ impl Slot {
                 } else {
                     state.current = Current::Absent { starting: None };
                     drop(state);
-                    Refusal::Unknown.log(&id);
+                    self.shared.sessions.refused_id(RefusedId::Unknown);
                     None
                 }
             }

@@ -6,7 +6,7 @@ use crate::{
     Builder, CallError, CastError, Config, Cursor, Deferred, EndReason, Handle, Init, Monitor, NotStarted, Process,
     RotateError, SessionId, SessionStats, ShutdownReport, StartError, StartOptions,
     engine::{self, AnySession, Engine, Leftover, Owner, Rotate, Session},
-    events::{Event, Subscriber},
+    events::{Event, RefusedId, Subscriber},
 };
 
 /// All sessions of an engine, seen as processes of type `P`.
@@ -513,6 +513,12 @@ impl<P: Process> Sessions<P> {
     #[must_use]
     pub fn events(&self) -> Subscriber {
         self.engine.events.subscribe()
+    }
+
+    /// Tells of an id that a request presented and that was not taken. For whoever reads ids from requests, as
+    /// `session-process-axum` does.
+    pub fn refused_id(&self, reason: RefusedId) {
+        self.engine.events.emit(|| Event::IdRefused { reason });
     }
 
     /// The limits that this engine was built with.

@@ -6,4 +6,5 @@ mod extract;
 mod leaks;
 mod lifecycle;
 mod login;
+mod peers;
 mod support;

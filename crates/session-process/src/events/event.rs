@@ -102,6 +102,11 @@ pub enum Event {
         /// The session under its new id.
         to: PublicHandle,
     },
+    /// A request presented an id that was not taken. Many of them are somebody guessing.
+    IdRefused {
+        /// Why.
+        reason: RefusedId,
+    },
     /// Sessions whose time was up were ended.
     Swept {
         /// How many.
@@ -109,4 +114,28 @@ pub enum Event {
         /// How long the sweep took.
         took: Duration,
     },
+}
+
+/// Why a presented id was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RefusedId {
+    /// It is not a well-formed id.
+    Malformed,
+    /// More than one was presented.
+    Ambiguous,
+    /// It has no session: made up, or of a session that has ended.
+    Unknown,
+}
+
+impl RefusedId {
+    /// A short stable word, for logs and metrics: `malformed`, `ambiguous`, `unknown`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Ambiguous => "ambiguous",
+            Self::Unknown => "unknown",
+        }
+    }
 }

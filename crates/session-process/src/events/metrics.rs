@@ -34,6 +34,9 @@ pub(super) fn record(event: &Event) {
         Event::Restarted { .. } => counter!("session_process_process_restarts_total").increment(1),
         Event::HookFailed { .. } => counter!("session_process_hook_failures_total").increment(1),
         Event::Rotated { .. } => counter!("session_process_ids_rotated_total").increment(1),
+        Event::IdRefused { reason } => {
+            counter!("session_process_ids_rejected_total", "reason" => reason.as_str()).increment(1);
+        }
         Event::Swept { expired, .. } => {
             counter!("session_process_sessions_swept_total").increment(*expired as u64);
         }

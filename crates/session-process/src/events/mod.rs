@@ -12,7 +12,7 @@ use std::sync::{
 
 use tokio::sync::broadcast;
 
-pub use self::event::Event;
+pub use self::event::{Event, RefusedId};
 
 /// Events that a slow subscriber may be behind before it loses the oldest.
 const BACKLOG: usize = 1024;

@@ -60,6 +60,7 @@ pub(super) fn write(event: &Event) {
             error,
         } => error!(target: TARGET, %session, process, error, "terminate hook failed"),
         Event::Rotated { from, to } => debug!(target: TARGET, %from, %to, "session id rotated"),
+        Event::IdRefused { reason } => debug!(target: TARGET, reason = reason.as_str(), "session id refused"),
         Event::Swept { expired, took } => debug!(target: TARGET, expired, ?took, "expired sessions swept"),
     }
 }
