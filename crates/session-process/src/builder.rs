@@ -1,6 +1,6 @@
 //! [`Builder`]: from limits to a running engine.
 
-use std::{any::TypeId, fmt, marker::PhantomData, time::Duration};
+use std::{any::TypeId, fmt, marker::PhantomData, sync::Arc, time::Duration};
 
 use crate::{
     BuildError, Config, Process, Sessions,
@@ -109,7 +109,7 @@ impl<P: Process> Builder<P> {
     /// Something that processes may use, such as a pool of connections:
     /// [`Context::extension`](crate::Context::extension). One of each type.
     pub fn extension<T: std::any::Any + Send + Sync>(mut self, value: T) -> Self {
-        self.extensions.insert(TypeId::of::<T>(), Box::new(value));
+        self.extensions.insert(TypeId::of::<T>(), Arc::new(value));
         self
     }
 

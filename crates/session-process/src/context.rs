@@ -3,7 +3,7 @@
 use std::{
     any::{Any, TypeId},
     fmt,
-    sync::Arc,
+    sync::{Arc, Weak},
     time::Duration,
 };
 
@@ -17,26 +17,30 @@ use crate::{
 
 /// Handed to every handler: the session around the process.
 pub struct Context<P: Process> {
-    session: Arc<Session<P>>,
+    /// Weak, as it lies within the session itself: so a message pays nothing for it.
+    session: Weak<Session<P>>,
     stop: Option<EndReason>,
 }
 
 impl<P: Process> Context<P> {
-    pub(crate) fn new(session: &Arc<Session<P>>) -> Self {
-        Self {
-            session: Arc::clone(session),
-            stop: None,
-        }
+    pub(crate) fn new(session: Weak<Session<P>>) -> Self {
+        Self { session, stop: None }
     }
 
-    pub(crate) fn stop_reason(&self) -> Option<EndReason> {
-        self.stop
+    pub(crate) fn take_stop(&mut self) -> Option<EndReason> {
+        self.stop.take()
+    }
+
+    fn session(&self) -> Arc<Session<P>> {
+        self.session
+            .upgrade()
+            .expect("who handles a message for a session holds it")
     }
 
     /// The id of this session: the current one, if it was rotated.
     #[must_use]
     pub fn session_id(&self) -> SessionId {
-        AnySession::id(&*self.session)
+        AnySession::id(&*self.session())
     }
 
     /// Ends this session once the handler has returned, [`Stopped`](EndReason::Stopped) or for another reason.
@@ -49,8 +53,10 @@ impl<P: Process> Context<P> {
 
     /// A value that the application gave to the builder: [`Builder::extension`](crate::Builder::extension).
     #[must_use]
-    pub fn extension<T: Any + Send + Sync>(&self) -> Option<&T> {
-        self.session.engine().extensions.get(&TypeId::of::<T>())?.downcast_ref()
+    pub fn extension<T: Any + Send + Sync>(&self) -> Option<Arc<T>> {
+        let session = self.session();
+        let value = Arc::clone(session.engine().extensions.get(&TypeId::of::<T>())?);
+        value.downcast().ok()
     }
 
     /// Sends this process a message after a while. The timer ends with the session or a crash; it is no use of the
@@ -60,10 +66,11 @@ impl<P: Process> Context<P> {
         P: Handle<M>,
         M: Send + 'static,
     {
-        let session = Arc::downgrade(&self.session);
-        let clock = self.session.engine().clock.clone();
+        let this = self.session();
+        let session = Weak::clone(&self.session);
+        let clock = this.engine().clock.clone();
         let at = clock.now().saturating_add(nanos(after));
-        TaskKey(self.session.spawn_task(|key| async move {
+        TaskKey(this.spawn_task(|key| async move {
             clock.sleep_until(at).await;
             if let Some(session) = session.upgrade() {
                 session.forget_task(key, false);
@@ -87,10 +94,11 @@ impl<P: Process> Context<P> {
             !period.is_zero(),
             "an interval of zero would never let anything else run"
         );
-        let session = Arc::downgrade(&self.session);
-        let clock = self.session.engine().clock.clone();
+        let this = self.session();
+        let session = Weak::clone(&self.session);
+        let clock = this.engine().clock.clone();
         let mut at = clock.now();
-        TaskKey(self.session.spawn_task(|_| async move {
+        TaskKey(this.spawn_task(|_| async move {
             loop {
                 at = at.saturating_add(nanos(period)).max(clock.now());
                 clock.sleep_until(at).await;
@@ -130,8 +138,9 @@ impl<P: Process> Context<P> {
         P: Handle<M>,
         M: Send + 'static,
     {
-        let session = Arc::downgrade(&self.session);
-        TaskKey(self.session.spawn_task(|key| async move {
+        let this = self.session();
+        let session = Weak::clone(&self.session);
+        TaskKey(this.spawn_task(|key| async move {
             // Off the list also if the effect panics, which tokio catches.
             let done = Done { session, key };
             let message = effect.await;
@@ -145,19 +154,19 @@ impl<P: Process> Context<P> {
     /// Cancels a timer or an effect. Returns whether it was still under way; a message that it has already sent stays
     /// sent.
     pub fn cancel(&mut self, key: TaskKey) -> bool {
-        self.session.forget_task(key.0, true)
+        self.session().forget_task(key.0, true)
     }
 
     /// Follows this session to its end: for a page to hold. See [`Monitor`].
     #[must_use]
     pub fn monitor(&self) -> Monitor {
-        self.session.monitor()
+        self.session().monitor()
     }
 
     /// How many [`Monitor`]s follow this session: its open pages.
     #[must_use]
     pub fn monitors(&self) -> usize {
-        self.session.stats(0).monitors
+        self.session().stats(0).monitors
     }
 
     /// Puts the reply off: the handler returns the [`Deferred`] at once, and whoever holds the [`ReplySender`] sends
@@ -214,7 +223,7 @@ impl<P: Process> fmt::Debug for Context<P> {
 }
 
 struct Done<P: Process> {
-    session: std::sync::Weak<Session<P>>,
+    session: Weak<Session<P>>,
     key: u64,
 }
 

@@ -35,14 +35,45 @@ const CALLS_A_UNIT: u32 = 16;
 
 thread_local! {
     static CALLS: Cell<u32> = const { Cell::new(0) };
-    static STACK: RefCell<Vec<Entry>> = const { RefCell::new(Vec::new()) };
+    static STACK: Stack = const { Stack::new() };
+    static FRAMES: RefCell<Frames> = const { RefCell::new([const { None }; MAX_DEPTH]) };
 }
 
+/// The entries of this thread. Plain numbers, so that entering and leaving costs next to nothing; the frames, which
+/// few entries have, lie beside them.
+struct Stack {
+    depth: Cell<usize>,
+    entries: [Cell<Entry>; MAX_DEPTH],
+    /// Some entry has a frame.
+    framed: Cell<bool>,
+}
+
+type Frames = [Option<Arc<Frame>>; MAX_DEPTH];
+
+#[derive(Clone, Copy)]
 struct Entry {
     session: usize,
     /// The entry below awaits this one's reply.
     called: bool,
-    frame: Option<Arc<Frame>>,
+}
+
+impl Stack {
+    const fn new() -> Self {
+        Self {
+            depth: Cell::new(0),
+            entries: [const {
+                Cell::new(Entry {
+                    session: 0,
+                    called: false,
+                })
+            }; MAX_DEPTH],
+            framed: Cell::new(false),
+        }
+    }
+
+    fn entry(&self, at: usize) -> Entry {
+        self.entries[at].get()
+    }
 }
 
 /// A link of the chain that has left the thread it began on.
@@ -56,6 +87,16 @@ impl Frame {
     /// The caller no longer waits for this handler.
     pub(crate) fn caller_left(&self) {
         self.waiting.store(false, Ordering::Release);
+    }
+}
+
+/// Link by link: a long chain that is dropped must not overflow the stack either.
+impl Drop for Frame {
+    fn drop(&mut self) {
+        let mut next = self.caller.take();
+        while let Some(frame) = next {
+            next = Arc::into_inner(frame).and_then(|mut frame| frame.caller.take());
+        }
     }
 }
 
@@ -85,37 +126,23 @@ pub(crate) async fn take_turn() {
 /// What a message to `session` would meet, if sent from where this thread stands.
 #[inline]
 pub(crate) fn check(session: usize) -> Chain {
-    STACK.with_borrow(|stack| {
-        if stack.is_empty() {
-            Chain::Free
-        } else if awaited_by_callers(stack, session) {
-            Chain::Cycle
-        } else if stack.len() >= MAX_DEPTH {
-            Chain::TooDeep
-        } else {
-            Chain::Free
-        }
+    STACK.with(|stack| match stack.depth.get() {
+        0 => Chain::Free,
+        depth if awaited_by_callers(stack, depth, session) => Chain::Cycle,
+        depth if depth >= MAX_DEPTH => Chain::TooDeep,
+        _ => Chain::Free,
     })
 }
 
-fn awaited_by_callers(stack: &[Entry], session: usize) -> bool {
-    for entry in stack.iter().rev() {
+fn awaited_by_callers(stack: &Stack, depth: usize, session: usize) -> bool {
+    for at in (0..depth.min(MAX_DEPTH)).rev() {
+        let entry = stack.entry(at);
         if entry.session == session {
             return true;
         }
-        if let Some(frame) = &entry.frame {
+        if let Some(frame) = frame_of(stack, at) {
             // Its callers are all in the frames, whether they are still on this thread or not.
-            let mut link = frame;
-            while let Some(caller) = &link.caller {
-                if !link.waiting.load(Ordering::Acquire) {
-                    return false;
-                }
-                if caller.session == session {
-                    return true;
-                }
-                link = caller;
-            }
-            return false;
+            return frame.awaited_by(session);
         }
         if !entry.called {
             return false;
@@ -124,39 +151,76 @@ fn awaited_by_callers(stack: &[Entry], session: usize) -> bool {
     false
 }
 
+impl Frame {
+    fn awaited_by(&self, session: usize) -> bool {
+        let mut link = self;
+        while let Some(caller) = &link.caller {
+            if !link.waiting.load(Ordering::Acquire) {
+                return false;
+            }
+            if caller.session == session {
+                return true;
+            }
+            link = caller;
+        }
+        false
+    }
+}
+
+fn frame_of(stack: &Stack, at: usize) -> Option<Arc<Frame>> {
+    if !stack.framed.get() {
+        return None;
+    }
+    FRAMES.with_borrow(|frames| frames[at].clone())
+}
+
+fn set_frame(stack: &Stack, at: usize, frame: Arc<Frame>) {
+    stack.framed.set(true);
+    let before = FRAMES.with_borrow_mut(|frames| frames[at].replace(frame));
+    drop(before);
+}
+
 /// A frame for a call to `session` that will wait in its mailbox, if the caller is itself a handler.
 pub(crate) fn frame_for_queued_call(session: usize) -> Option<Arc<Frame>> {
-    STACK.with_borrow_mut(|stack| {
-        let top = stack.len().checked_sub(1)?;
-        let caller = frame_at(stack, top);
+    STACK.with(|stack| {
+        let top = stack.depth.get().min(MAX_DEPTH).checked_sub(1)?;
         Some(Arc::new(Frame {
             session,
-            caller: Some(caller),
+            caller: Some(frame_at(stack, top)),
             waiting: AtomicBool::new(true),
         }))
     })
 }
 
-fn frame_at(stack: &mut [Entry], index: usize) -> Arc<Frame> {
-    if let Some(frame) = &stack[index].frame {
-        return Arc::clone(frame);
+/// The frame of an entry, made if it has none yet.
+fn frame_at(stack: &Stack, at: usize) -> Arc<Frame> {
+    if let Some(frame) = frame_of(stack, at) {
+        return frame;
     }
-    let caller = (stack[index].called && index > 0).then(|| frame_at(stack, index - 1));
-    let entry = &mut stack[index];
+    let Entry { session, called } = stack.entry(at);
+    let caller = (called && at > 0).then(|| frame_at(stack, at - 1));
     let frame = Arc::new(Frame {
-        session: entry.session,
+        session,
         waiting: AtomicBool::new(caller.is_some()),
         caller,
     });
-    entry.frame = Some(Arc::clone(&frame));
+    set_frame(stack, at, Arc::clone(&frame));
     frame
 }
 
 /// Puts a handler on the chain for the time of one poll. `called`: the code on this thread awaits its reply.
 #[inline]
 pub(crate) fn enter(session: usize, called: bool, frame: Option<Arc<Frame>>) -> Guard {
-    STACK.with_borrow_mut(|stack| {
-        stack.push(Entry { session, called, frame });
+    STACK.with(|stack| {
+        let at = stack.depth.get();
+        stack.depth.set(at + 1);
+        // Deeper than `check` allows only where somebody polls tasks inside a handler; such a chain is cut short.
+        if at < MAX_DEPTH {
+            stack.entries[at].set(Entry { session, called });
+            if let Some(frame) = frame {
+                set_frame(stack, at, frame);
+            }
+        }
     });
     Guard { left: false }
 }
@@ -172,12 +236,12 @@ impl Guard {
     /// it takes along.
     pub(crate) fn suspend(mut self) -> Option<Arc<Frame>> {
         self.left = true;
-        STACK.with_borrow_mut(|stack| {
-            let top = stack.len() - 1;
-            if stack[top].called && top > 0 {
+        STACK.with(|stack| {
+            let top = stack.depth.get() - 1;
+            if top < MAX_DEPTH && top > 0 && stack.entry(top).called {
                 frame_at(stack, top);
             }
-            stack.pop().and_then(|entry| entry.frame)
+            leave(stack)
         })
     }
 }
@@ -186,11 +250,22 @@ impl Drop for Guard {
     #[inline]
     fn drop(&mut self) {
         if !self.left {
-            // Bound first: a frame's drop must not run while the stack is borrowed.
-            let entry = STACK.with_borrow_mut(Vec::pop);
-            drop(entry);
+            drop(STACK.with(leave));
         }
     }
+}
+
+#[inline]
+fn leave(stack: &Stack) -> Option<Arc<Frame>> {
+    let top = stack.depth.get() - 1;
+    stack.depth.set(top);
+    if !stack.framed.get() || top >= MAX_DEPTH {
+        return None;
+    }
+    if top == 0 {
+        stack.framed.set(false);
+    }
+    FRAMES.with_borrow_mut(|frames| frames[top].take())
 }
 
 #[cfg(test)]

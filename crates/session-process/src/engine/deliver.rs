@@ -22,11 +22,11 @@ use super::{
     lifecycle,
     mailbox::Push,
     run::{self, Run, Turn},
-    session::{AnySession, Envelope, Failure, Leftover, Session},
+    session::{AnySession, Core, Envelope, Failure, Leftover, Session},
     ticket::{Outcome, Ticket, Withdrawn},
 };
 use crate::{
-    CallError, CastError, Context, EndReason, Handle, Process, SessionId,
+    CallError, CastError, EndReason, Handle, Process, SessionId,
     clock::{Clock, nanos},
     events::Event,
 };
@@ -103,14 +103,10 @@ where
 {
     let (reply, stop) = {
         let mut core = session.core.borrow_mut();
-        let process = core
-            .get_mut()
-            .process
-            .as_mut()
-            .expect("a started session has a process");
-        let mut cx = Context::new(&session);
-        let reply = process.handle(message, &mut cx).await;
-        (reply, cx.stop_reason())
+        let Core { process, cx, .. } = core.get_mut();
+        let process = process.as_mut().expect("a started session has a process");
+        let reply = process.handle(message, cx).await;
+        (reply, cx.take_stop())
     };
     (session, reply, stop)
 }

@@ -19,7 +19,7 @@ use super::{
     life::Life,
     registry::Insert,
     run::Turn,
-    session::{AnySession, Envelope, Failure, Leftover, Session},
+    session::{AnySession, Core, Envelope, Failure, Leftover, Session},
 };
 use crate::{
     Context, EndReason, Init, InitError, Process, Restart, SessionId, SharedError, StartError, StartOptions,
@@ -224,10 +224,10 @@ where
 }
 
 async fn init<P: Init<A>, A>(session: Arc<Session<P>>, args: A) -> Result<(), InitError> {
-    let mut cx = Context::new(&session);
-    let process = P::init(args, &mut cx).await?;
-    session.core.borrow_mut().get_mut().process = Some(process);
-    if let Some(reason) = cx.stop_reason() {
+    let mut core = session.core.borrow_mut();
+    let Core { process, cx, .. } = core.get_mut();
+    *process = Some(P::init(args, cx).await?);
+    if let Some(reason) = cx.take_stop() {
         session.close(reason, Leftover::Refuse);
     }
     Ok(())
@@ -314,10 +314,9 @@ pub(super) async fn recover<P: Process>(turn: Turn<P>, panic: String) {
 
 async fn begin_anew<P: Process>(session: Arc<Session<P>>) -> Result<(), InitError> {
     let mut core = session.core.borrow_mut();
-    let core = core.get_mut();
-    let mut cx = Context::new(&session);
-    core.process = Some(core.recipe.make(&mut cx).await?);
-    if let Some(reason) = cx.stop_reason() {
+    let Core { process, cx, recipe } = core.get_mut();
+    *process = Some(recipe.make(cx).await?);
+    if let Some(reason) = cx.take_stop() {
         session.close(reason, Leftover::Refuse);
     }
     Ok(())
@@ -340,9 +339,11 @@ pub(super) async fn end<P: Process>(turn: Turn<P>) {
 /// Runs the terminate hook and drops the process, if there is one.
 async fn terminate<P: Process>(session: &Arc<Session<P>>, reason: EndReason) {
     let mut core = session.core.borrow_mut();
-    let process = &mut core.get_mut().process;
+    let Core { process, cx, .. } = core.get_mut();
     let Some(running) = process.as_mut() else { return };
-    let hook = hook(session, running, reason).await;
+    // A handler that asked to stop and then panicked has left its wish there.
+    cx.take_stop();
+    let hook = hook(session, running, cx, reason).await;
     let dropped = drop_quietly(process.take()).map_err(|panic| panic_text(&panic));
     if let Err(error) = hook.and(dropped) {
         session.engine.events.emit(|| Event::HookFailed {
@@ -353,11 +354,15 @@ async fn terminate<P: Process>(session: &Arc<Session<P>>, reason: EndReason) {
     }
 }
 
-async fn hook<P: Process>(session: &Arc<Session<P>>, process: &mut P, reason: EndReason) -> Result<(), String> {
+async fn hook<P: Process>(
+    session: &Arc<Session<P>>,
+    process: &mut P,
+    cx: &mut Context<P>,
+    reason: EndReason,
+) -> Result<(), String> {
     let engine = &session.engine;
-    let mut cx = Context::new(session);
     let mut frame: Option<Arc<Frame>> = None;
-    let mut hook = pin!(process.terminate(reason, &mut cx));
+    let mut hook = pin!(process.terminate(reason, cx));
     // Made only if the hook waits: most don't, and a timer is not free.
     let mut time_is_up = pin!(None);
     poll_fn(|task| {

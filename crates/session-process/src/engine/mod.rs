@@ -56,7 +56,7 @@ use crate::{
     limits::{KeyedRate, Refused, SlidingWindow},
 };
 
-pub(crate) type Extensions = HashMap<TypeId, Box<dyn Any + Send + Sync>>;
+pub(crate) type Extensions = HashMap<TypeId, Arc<dyn Any + Send + Sync>>;
 
 /// What all sessions of an engine share.
 pub(crate) struct Engine {

@@ -7,7 +7,7 @@
 use std::{
     any::Any,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, AtomicU8, Ordering},
     },
     time::Duration,
@@ -27,7 +27,7 @@ use super::{
     run::{self, Turn},
     side::Side,
 };
-use crate::{CallError, EndReason, Process, SessionId, SharedError, process::Expiry, sync::Mutex};
+use crate::{CallError, Context, EndReason, Process, SessionId, SharedError, process::Expiry, sync::Mutex};
 
 /// In this order in memory: with the counts of its `Arc` before it, the first cache line holds what finds the session
 /// and takes its run right, the second what a message in place needs. What is below that is for those that wait.
@@ -48,9 +48,10 @@ pub(crate) struct Session<P: Process> {
 
 /// What only the holder of the run right touches.
 #[repr(C)]
-pub(super) struct Core<P> {
+pub(super) struct Core<P: Process> {
     /// `None` before `init` has succeeded, between a crash and the restart, and after the end.
     pub(super) process: Option<P>,
+    pub(super) cx: Context<P>,
     /// How to begin anew after a crash. Allocates nothing for a process without arguments.
     pub(super) recipe: Box<dyn Recipe<P>>,
 }
@@ -95,11 +96,15 @@ pub(crate) enum Leftover {
 impl<P: Process> Session<P> {
     /// A session whose process is to be started by the caller, who holds the run right.
     pub(super) fn starting(engine: &Arc<Engine>, id: &SessionId, life: Life, recipe: Box<dyn Recipe<P>>) -> Arc<Self> {
-        Arc::new(Self {
+        Arc::new_cyclic(|this| Self {
             engine: Arc::clone(engine),
             mailbox: Mailbox::running(),
             life,
-            core: AtomicRefCell::new(SyncWrapper::new(Core { process: None, recipe })),
+            core: AtomicRefCell::new(SyncWrapper::new(Core {
+                process: None,
+                cx: Context::new(Weak::clone(this)),
+                recipe,
+            })),
             side: Mutex::new(Side::default()),
             id: id.clone(),
             rotated: AtomicBool::new(false),
