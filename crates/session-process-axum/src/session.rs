@@ -105,7 +105,12 @@ impl<P: Process> Session<P> {
         for attempt in 1.. {
             let id = self.id_or_start(()).await?;
             match self.sessions.call_within(&id, message, within).await {
-                Err(CallError::NotStarted { message: back, .. }) if attempt < ATTEMPTS => {
+                Err(
+                    CallError::NotStarted { message: back, .. }
+                    | CallError::Ended {
+                        message: Some(back), ..
+                    },
+                ) if attempt < ATTEMPTS => {
                     self.slot.lost(&id);
                     message = back;
                 }
@@ -131,7 +136,12 @@ impl<P: Process> Session<P> {
     {
         while let Some(id) = self.slot.current() {
             match self.sessions.call(&id, message).await {
-                Err(CallError::NotStarted { message: back, .. }) => {
+                Err(
+                    CallError::NotStarted { message: back, .. }
+                    | CallError::Ended {
+                        message: Some(back), ..
+                    },
+                ) => {
                     self.slot.lost(&id);
                     message = back;
                 }
@@ -203,8 +213,7 @@ impl<P: Process> Session<P> {
         if self.slot.live().is_some() {
             return Ok(false);
         }
-        self.id_or_start(args).await?;
-        Ok(true)
+        self.start_or_join(args).await.map(|(_, started)| started)
     }
 
     async fn id_or_start<A>(&self, args: A) -> Result<SessionId, Error>
@@ -212,21 +221,30 @@ impl<P: Process> Session<P> {
         P: Init<A>,
         A: Clone + Send + Sync + 'static,
     {
+        self.start_or_join(args).await.map(|(id, _)| id)
+    }
+
+    /// The session's id, and whether this very call has started it.
+    async fn start_or_join<A>(&self, args: A) -> Result<(SessionId, bool), Error>
+    where
+        P: Init<A>,
+        A: Clone + Send + Sync + 'static,
+    {
         let id = match self.slot.begin()? {
-            Begin::Live(id) => return Ok(id),
+            Begin::Live(id) => return Ok((id, false)),
             Begin::Under(id) => id,
         };
         let options = match self.slot.start_key() {
             Some(key) => StartOptions::new().key(key),
             None => StartOptions::new(),
         };
-        self.sessions.start_with_options(&id, args, &options).await?;
+        let started = self.sessions.start_with_options(&id, args, &options).await?;
         if let Err(error) = self.slot.adopt(&id) {
             // No browser would ever name it. That somebody else has ended it is as good.
             let _ = self.sessions.terminate(&id).await;
             return Err(error);
         }
-        Ok(id)
+        Ok((id, started))
     }
 
     /// Gives the session a new id, and returns it. The old one is dead at once; the state stays. Starts a session, if

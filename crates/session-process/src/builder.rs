@@ -160,7 +160,7 @@ impl<P: Process> Builder<P> {
             }
         }
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
-        let clock = self.clock.unwrap_or_else(Clock::system);
+        let clock = self.clock.unwrap_or_else(|| Clock::system(runtime.clone()));
         Ok(Sessions::new(Engine::new(config, clock, self.extensions, runtime)))
     }
 }
@@ -188,13 +188,13 @@ impl StartOptions {
         Self::default()
     }
 
-    /// Another idle timeout than the engine's, for this session; `None`: none.
+    /// Another idle timeout than the engine's, for this session; `None`: none. With zero it expires at once.
     pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.idle_timeout = Some(timeout.into());
         self
     }
 
-    /// Another lifetime than the engine's, for this session; `None`: any age.
+    /// Another lifetime than the engine's, for this session; `None`: any age. With zero it expires at once.
     pub fn max_lifetime(mut self, lifetime: impl Into<Option<Duration>>) -> Self {
         self.max_lifetime = Some(lifetime.into());
         self

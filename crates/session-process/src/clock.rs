@@ -17,8 +17,8 @@ pub(crate) enum Clock {
 }
 
 impl Clock {
-    pub(crate) fn system() -> Self {
-        Self::System(SystemClock::start())
+    pub(crate) fn system(runtime: tokio::runtime::Handle) -> Self {
+        Self::System(SystemClock::start(runtime))
     }
 
     /// Nanoseconds since the engine was built.
@@ -39,7 +39,12 @@ impl Clock {
                 if rest == 0 {
                     return;
                 }
-                tokio::time::sleep(Duration::from_nanos(rest)).await;
+                // Made in the engine's runtime: the caller's may have no timers, or be none.
+                let sleep = {
+                    let _in = clock.runtime.enter();
+                    tokio::time::sleep(Duration::from_nanos(rest))
+                };
+                sleep.await;
             },
             #[cfg(any(test, feature = "testing"))]
             Self::Manual(clock) => clock.reached(instant).await,
@@ -56,8 +61,9 @@ impl Clock {
 /// A session's clock is read with every message, and time limits are seconds to weeks. On Linux the kernel keeps the
 /// time of its last tick (1 to 10 ms ago, by its configuration) for whoever asks, at a fifth of what an exact reading
 /// costs. Durations that are reported are measured exactly: the events do so with `Instant`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct SystemClock {
+    runtime: tokio::runtime::Handle,
     #[cfg(target_os = "linux")]
     epoch: u64,
     #[cfg(not(target_os = "linux"))]
@@ -66,15 +72,16 @@ pub(crate) struct SystemClock {
 
 impl SystemClock {
     #[cfg(target_os = "linux")]
-    fn start() -> Self {
+    fn start(runtime: tokio::runtime::Handle) -> Self {
         Self {
+            runtime,
             epoch: Self::last_tick(),
         }
     }
 
     #[cfg(target_os = "linux")]
     #[inline]
-    fn now(self) -> u64 {
+    fn now(&self) -> u64 {
         Self::last_tick() - self.epoch
     }
 
@@ -87,14 +94,15 @@ impl SystemClock {
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn start() -> Self {
+    fn start(runtime: tokio::runtime::Handle) -> Self {
         Self {
+            runtime,
             epoch: std::time::Instant::now(),
         }
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn now(self) -> u64 {
+    fn now(&self) -> u64 {
         nanos(self.epoch.elapsed())
     }
 }

@@ -73,8 +73,10 @@ impl<P: Process> Context<P> {
         TaskKey(this.spawn_task(|key| async move {
             clock.sleep_until(at).await;
             if let Some(session) = session.upgrade() {
-                session.forget_task(key, false);
-                post_to_itself(session, message);
+                // Unless the process that set it has crashed just now: the next one knows nothing of it.
+                if session.forget_task(key, false) {
+                    post_to_itself(session, message);
+                }
             }
         }))
     }
@@ -106,6 +108,8 @@ impl<P: Process> Context<P> {
                 if !send_to_itself(session, message.clone()).await {
                     return;
                 }
+                // A handler slower than its period has the next one due at once.
+                tokio::task::yield_now().await;
             }
         }))
     }
@@ -144,8 +148,9 @@ impl<P: Process> Context<P> {
             // Off the list also if the effect panics, which tokio catches.
             let done = Done { session, key };
             let message = effect.await;
-            if let Some(session) = done.session.upgrade() {
-                drop(done);
+            if let Some(session) = done.session.upgrade()
+                && session.forget_task(key, false)
+            {
                 post_to_itself(session, message);
             }
         }))

@@ -13,7 +13,8 @@ use crate::{
 ///
 /// Cheap to clone. Several process types share one engine: [`of`](Self::of) gives a view for another type. An id has
 /// one process, and a message for another type is an error. When the last clone is dropped, the engine ends without
-/// running terminate hooks; [`shutdown`](Self::shutdown) ends it in order.
+/// running terminate hooks; [`shutdown`](Self::shutdown) ends it in order. (So a process that holds a clone keeps its
+/// engine alive until its session ends.)
 ///
 /// ```
 /// use session_process::{Context, Handle, Process, SessionId, Sessions};
@@ -232,7 +233,8 @@ impl<P: Process> Sessions<P> {
     }
 
     /// Casts a message to every session of type `P`. It is no use of them: it keeps none alive. Returns how many got
-    /// it; a session whose mailbox is full does not.
+    /// it; a session whose mailbox is full does not, and one whose id is rotated meanwhile may be passed over or met
+    /// twice.
     ///
     /// Goes through the registry in slices, and lets others have their turn between them. Sessions that are started
     /// meanwhile may or may not get the message.
@@ -315,7 +317,8 @@ impl<P: Process> Sessions<P> {
     }
 
     /// Ends a session and waits until its terminate hook has run. The message at work is handled to its end; those
-    /// that wait go back to their senders.
+    /// that wait go back to their senders. From within a handler it doesn't wait, as two sessions that end each other
+    /// would wait for good.
     ///
     /// # Errors
     /// [`NotStarted`].
@@ -338,8 +341,8 @@ impl<P: Process> Sessions<P> {
         let session = self.engine.registry.get(id).ok_or_else(missing)?;
         let expired = session.life().is_expired(self.engine.now(), true);
         let mut ended = session.watch_end();
-        // A handler that ends its own session must not wait for itself.
-        let waits = !session.in_chain();
+        // A handler must not wait: for itself in its own session, nor for one that ends ours.
+        let waits = !engine::in_a_handler();
         session.end(reason, Leftover::Refuse);
         if waits {
             // An error: nobody is left to tell, so it has ended.

@@ -3,6 +3,7 @@
 mod cookie;
 mod errors;
 mod extract;
+mod hardening;
 mod leaks;
 mod lifecycle;
 mod login;

@@ -123,6 +123,11 @@ pub(crate) async fn take_turn() {
     }
 }
 
+/// Whether the code on this thread is a handler's.
+pub(crate) fn in_a_handler() -> bool {
+    STACK.with(|stack| stack.depth.get() > 0)
+}
+
 /// What a message to `session` would meet, if sent from where this thread stands.
 #[inline]
 pub(crate) fn check(session: usize) -> Chain {

@@ -8,6 +8,7 @@
 
 use std::{
     any::type_name,
+    cell::Cell,
     future::poll_fn,
     pin::pin,
     sync::Arc,
@@ -18,7 +19,7 @@ use std::{
 use super::{
     Engine,
     chain::{self, Chain, Frame},
-    guard::{Guarded, Polled, panic_text, poll_in_place},
+    guard::{Guarded, Polled, drop_quietly, panic_text, poll_in_place},
     lifecycle,
     mailbox::Push,
     run::{self, Run, Turn},
@@ -31,17 +32,31 @@ use crate::{
     events::Event,
 };
 
-/// Whether a handler may begin in this very poll: not too deep inside others, and in a runtime, which the user's code
-/// may need for its timers and sockets.
+/// Whether a handler may begin in this very poll: not too deep inside others, and in the engine's runtime, which the
+/// user's code binds its timers and sockets to.
 #[inline]
-pub(super) fn may_run_here(session: usize) -> bool {
-    chain::check(session) != Chain::TooDeep && in_runtime()
+pub(super) fn may_run_here(engine: &Engine, session: usize) -> bool {
+    chain::check(session) != Chain::TooDeep && at_home(engine)
 }
 
+thread_local! {
+    /// A task that was seen to be in a runtime. A task stays in its runtime, so the two are asked about once.
+    static SEEN: Cell<Option<(tokio::task::Id, tokio::runtime::Id)>> = const { Cell::new(None) };
+}
+
+/// Whether the code on this thread is in the engine's runtime.
 #[inline]
-fn in_runtime() -> bool {
-    // The first is a look at a thread local; the second clones a handle, and is for `block_on` and `enter`.
-    tokio::task::try_id().is_some() || tokio::runtime::Handle::try_current().is_ok()
+fn at_home(engine: &Engine) -> bool {
+    let task = tokio::task::try_id();
+    if task.is_some_and(|task| SEEN.get() == Some((task, engine.runtime_id))) {
+        return true;
+    }
+    // Clones a handle; so not for every message.
+    let home = tokio::runtime::Handle::try_current().is_ok_and(|runtime| runtime.id() == engine.runtime_id);
+    if let (true, Some(task)) = (home, task) {
+        SEEN.set(Some((task, engine.runtime_id)));
+    }
+    home
 }
 
 /// Who sends a message.
@@ -59,6 +74,10 @@ enum Sender {
 }
 
 impl Sender {
+    fn waits(self) -> bool {
+        matches!(self, Self::Call | Self::Itself)
+    }
+
     fn is_use(self) -> bool {
         matches!(self, Self::Call | Self::Cast)
     }
@@ -68,6 +87,7 @@ impl Sender {
 struct Queued<M, R> {
     ticket: Ticket<M, R, Failure>,
     frame: Option<Arc<Frame>>,
+    is_use: bool,
 }
 
 impl<P, M> Envelope<P> for Queued<M, P::Reply>
@@ -93,6 +113,14 @@ where
 
     fn frame(&self) -> Option<Arc<Frame>> {
         self.frame.clone()
+    }
+
+    fn is_use(&self) -> bool {
+        self.is_use
+    }
+
+    fn is_gone(&self) -> bool {
+        self.ticket.is_gone()
     }
 }
 
@@ -138,9 +166,9 @@ where
         return Attempt::Refused(Refusal::SelfCall, message);
     }
     let begun = match chain {
-        Chain::Free => in_runtime() && session.mailbox.try_begin_soon(),
+        Chain::Free => at_home(&session.engine) && session.mailbox.try_begin_soon(),
         // A message to one that is at work further down this very stack: it can't be done before we are.
-        Chain::Cycle => in_runtime() && session.mailbox.try_begin(),
+        Chain::Cycle => at_home(&session.engine) && session.mailbox.try_begin(),
         Chain::TooDeep => false,
     };
     if begun {
@@ -178,8 +206,13 @@ where
         Polled::Pending(frame) => {
             session.mailbox.away();
             let queued = Arc::new(Queued {
-                ticket: Ticket::begun(),
+                ticket: if sender.waits() {
+                    Ticket::begun()
+                } else {
+                    Ticket::begun_one_way()
+                },
                 frame: frame.clone(),
+                is_use: sender.is_use(),
             });
             let turn = Turn::at(Arc::clone(&session), Arc::clone(&queued) as Arc<dyn Envelope<P>>);
             let run = Guarded::new(address, frame, run);
@@ -187,11 +220,12 @@ where
             Attempt::Waiting(queued)
         }
         Polled::Panicked(panic) => {
-            drop(run);
+            let _ = drop_quietly(run);
             let turn = Turn::new(Arc::clone(&session));
+            session.side.lock().stop_tasks();
             // Here and not in the task: what comes from now on is for the process after the crash.
             session.refuse_waiting(&Failure::Crashed);
-            session.spawn(lifecycle::recover(turn, panic_text(&panic)));
+            session.spawn(lifecycle::recover(turn, panic_text(panic)));
             Attempt::Panicked
         }
     }
@@ -218,7 +252,7 @@ where
         }
         Err(panic) => {
             turn.clear();
-            run::crash(turn, panic_text(&panic), || queued.ticket.refuse(Failure::Crashed)).await;
+            run::crash(turn, panic_text(panic), || queued.ticket.refuse(Failure::Crashed)).await;
         }
     }
 }
@@ -239,14 +273,23 @@ where
         Sender::Cast | Sender::Broadcast => (Ticket::one_way(message), None),
         Sender::Itself => (Ticket::queued(message), None),
     };
-    let queued = Arc::new(Queued { ticket, frame });
+    let queued = Arc::new(Queued {
+        ticket,
+        frame,
+        is_use: sender.is_use(),
+    });
     let capacity = match sender {
         Sender::Itself => usize::MAX,
         _ => session.engine.config.mailbox_capacity,
     };
-    let push = session
+    let mut push = session
         .mailbox
         .push(Arc::clone(&queued) as Arc<dyn Envelope<P>>, capacity);
+    if let Push::Full(envelope) = push {
+        // Messages whose senders took them back still have their places.
+        session.mailbox.retain(|envelope| !envelope.is_gone());
+        push = session.mailbox.push(envelope, capacity);
+    }
     let refusal = match push {
         Push::Queued => None,
         Push::Begin => {
@@ -542,6 +585,7 @@ pub(super) async fn started<P: Process>(session: &Arc<Session<P>>, deadline: u64
     let queued = Arc::new(Queued::<(), ()> {
         ticket: Ticket::queued(()),
         frame: chain::frame_for_queued_call(session.address()),
+        is_use: true,
     });
     let push = session
         .mailbox
@@ -602,6 +646,7 @@ impl InitTicket {
         Arc::new(Self(Arc::new(Queued {
             ticket: Ticket::begun(),
             frame,
+            is_use: true,
         })))
     }
 

@@ -63,15 +63,20 @@ impl<F: Future + ?Sized> Future for Guarded<F> {
     }
 }
 
-/// What a panic said.
-pub(super) fn panic_text(panic: &Panic) -> String {
-    if let Some(text) = panic.downcast_ref::<&str>() {
+/// What a panic said. The payload is dropped here, as its `Drop` may panic too.
+pub(super) fn panic_text(panic: Panic) -> String {
+    let text = if let Some(text) = panic.downcast_ref::<&str>() {
         (*text).to_owned()
     } else if let Some(text) = panic.downcast_ref::<String>() {
         text.clone()
     } else {
         "a value that is not text".to_owned()
+    };
+    if let Err(another) = drop_quietly(panic) {
+        // A payload whose drop panics with a payload: it could go on like this for ever.
+        std::mem::forget(another);
     }
+    text
 }
 
 /// Drops what belongs to the user, whose `Drop` may panic.

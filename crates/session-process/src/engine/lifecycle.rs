@@ -5,6 +5,7 @@
 use std::{
     any::type_name,
     future::poll_fn,
+    panic::{AssertUnwindSafe, catch_unwind},
     pin::{Pin, pin},
     sync::{Arc, atomic::Ordering},
     task::Poll,
@@ -192,7 +193,7 @@ where
     let address = session.address();
     let asked = session.engine.events.listened().then(Instant::now);
     let run = Box::pin(init(Arc::clone(session), args));
-    let (run, frame) = if deliver::may_run_here(address) {
+    let (run, frame) = if deliver::may_run_here(&session.engine, address) {
         let mut run = run;
         match poll_in_place(address, true, run.as_mut()) {
             Polled::Ready(made) => return Begun::Done(settle(Turn::new(Arc::clone(session)), Ok(made), asked)),
@@ -243,6 +244,7 @@ fn settle<P: Process>(
     let engine = Arc::clone(&session.engine);
     let failure = match made {
         Ok(Ok(())) => {
+            session.life.used(engine.now());
             session.ready();
             engine.started.fetch_add(1, Ordering::Relaxed);
             engine.events.emit(|| Event::Started {
@@ -256,7 +258,10 @@ fn settle<P: Process>(
             return ended.map_or(Ok(()), |reason| Err(Failure::Ended(reason)));
         }
         Ok(Err(error)) => Failure::InitFailed(Some(SharedError::from(error))),
-        Err(_panic) => Failure::InitFailed(None),
+        Err(panic) => {
+            panic_text(panic);
+            Failure::InitFailed(None)
+        }
     };
     let reason = session.end_reason().unwrap_or(EndReason::Crashed);
     let waiting = {
@@ -280,8 +285,9 @@ pub(super) async fn recover<P: Process>(turn: Turn<P>, panic: String) {
         process: type_name::<P>(),
         panic,
     });
-    session.side.lock().stop_tasks();
     terminate(&session, EndReason::Crashed).await;
+    // Those that the hook has begun.
+    session.side.lock().stop_tasks();
     let restarts = match P::RESTART {
         Restart::OnFailure { max_restarts, within } if !session.mailbox.is_closed() => {
             let mut side = session.side.lock();
@@ -333,6 +339,8 @@ pub(super) async fn end<P: Process>(turn: Turn<P>) {
     let reason = session.end_reason().expect("the mailbox was closed for a reason");
     session.side.lock().stop_tasks();
     terminate(&session, reason).await;
+    // Nothing waits, except if the session crashed while it was to work its mailbox off.
+    session.refuse_waiting(&Failure::Ended(reason));
     turn.finish(reason);
 }
 
@@ -343,8 +351,13 @@ async fn terminate<P: Process>(session: &Arc<Session<P>>, reason: EndReason) {
     let Some(running) = process.as_mut() else { return };
     // A handler that asked to stop and then panicked has left its wish there.
     cx.take_stop();
-    let hook = hook(session, running, cx, reason).await;
-    let dropped = drop_quietly(process.take()).map_err(|panic| panic_text(&panic));
+    let killed = session.side.lock().killed;
+    let hook = if killed {
+        Ok(())
+    } else {
+        hook(session, running, cx, reason).await
+    };
+    let dropped = drop_quietly(process.take()).map_err(panic_text);
     if let Err(error) = hook.and(dropped) {
         session.engine.events.emit(|| Event::HookFailed {
             session: AnySession::id(&**session).public_handle(),
@@ -362,17 +375,21 @@ async fn hook<P: Process>(
 ) -> Result<(), String> {
     let engine = &session.engine;
     let mut frame: Option<Arc<Frame>> = None;
-    let mut hook = pin!(process.terminate(reason, cx));
+    // In an `async` block, so that a hook that panics before it has made its future is caught too.
+    let mut hook = pin!(Some(async { process.terminate(reason, cx).await }));
     // Made only if the hook waits: most don't, and a timer is not free.
     let mut time_is_up = pin!(None);
-    poll_fn(|task| {
+    let ended = poll_fn(|task| {
         let on_chain = chain::enter(session.address(), false, frame.take());
-        let polled = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| hook.as_mut().poll(task)));
+        let polled = catch_unwind(AssertUnwindSafe(|| {
+            let hook = hook.as_mut().as_pin_mut().expect("dropped below");
+            hook.poll(task)
+        }));
         frame = on_chain.suspend();
         match polled {
             Ok(Poll::Ready(())) => return Poll::Ready(Ok(())),
             Ok(Poll::Pending) => {}
-            Err(panic) => return Poll::Ready(Err(panic_text(&panic))),
+            Err(panic) => return Poll::Ready(Err(panic_text(panic))),
         }
         if time_is_up.is_none() {
             time_is_up.set(Some(engine.clock.sleep(engine.terminate_timeout())));
@@ -382,5 +399,8 @@ async fn hook<P: Process>(
             .poll(task)
             .map(|()| Err(format!("cut after {:?}", engine.terminate_timeout())))
     })
-    .await
+    .await;
+    // A hook that was cut is dropped in the middle, and what it holds may panic.
+    let dropped = catch_unwind(AssertUnwindSafe(|| hook.set(None)));
+    ended.and(dropped.map_err(panic_text))
 }

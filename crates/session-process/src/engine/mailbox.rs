@@ -180,6 +180,13 @@ impl<T> Mailbox<T> {
         self.queue.lock().take().map(|queue| *queue).unwrap_or_default()
     }
 
+    /// Drops what waits and isn't wanted any more.
+    pub(crate) fn retain(&self, wanted: impl FnMut(&T) -> bool) {
+        if let Some(queue) = &mut *self.queue.lock() {
+            queue.retain(wanted);
+        }
+    }
+
     pub(crate) fn is_closed(&self) -> bool {
         self.bits.load(Ordering::Acquire) & CLOSED != 0
     }

@@ -38,6 +38,7 @@ use tokio::sync::Notify;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use self::sweep::sweep_all;
 pub(crate) use self::{
+    chain::in_a_handler,
     deliver::{call, cast, post_to_itself, push_to, send_to_itself},
     lifecycle::start,
     registry::Rotate,
@@ -66,6 +67,7 @@ pub(crate) struct Engine {
     pub(crate) events: Events,
     pub(crate) extensions: Extensions,
     runtime: tokio::runtime::Handle,
+    runtime_id: tokio::runtime::Id,
     rate: Option<SlidingWindow>,
     keyed_rate: Option<KeyedRate>,
     closing: AtomicBool,
@@ -92,6 +94,7 @@ impl Engine {
             config,
             clock,
             extensions,
+            runtime_id: runtime.id(),
             runtime,
             closing: AtomicBool::new(false),
             emptied: Notify::new(),
@@ -181,6 +184,9 @@ impl Drop for Owner {
     fn drop(&mut self) {
         self.0.closing.store(true, Ordering::Release);
         // The sweeper holds the engine weakly, and ends by itself.
-        self.0.registry.clear();
+        for session in self.0.registry.clear() {
+            // One process whose drop panics must not keep the others.
+            let _ = guard::drop_quietly(session);
+        }
     }
 }

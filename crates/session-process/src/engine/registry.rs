@@ -204,18 +204,25 @@ impl Registry {
         let this_tick = tick(now);
         let table = self.shards[shard].table.read();
         for entry in table.iter() {
-            if entry.not_before.load(Ordering::Relaxed) > this_tick {
+            let not_before = entry.not_before.load(Ordering::Relaxed);
+            if not_before > this_tick {
                 continue;
             }
+            // Only if nobody has asked for a recheck meanwhile: that would be lost.
+            let postpone = |tick| {
+                let exchange =
+                    entry
+                        .not_before
+                        .compare_exchange(not_before, tick, Ordering::Relaxed, Ordering::Relaxed);
+                let _ = exchange;
+            };
             let expires_at = entry.session.life().expires_at();
             if expires_at > now {
                 // Rounded down by `tick`, so within this very tick it is visited again: early, never late.
-                entry
-                    .not_before
-                    .store(tick(expires_at).max(this_tick + 1), Ordering::Relaxed);
+                postpone(tick(expires_at).max(this_tick + 1));
                 continue;
             }
-            entry.not_before.store(this_tick + 1, Ordering::Relaxed);
+            postpone(this_tick + 1);
             into.push(Arc::clone(&entry.session));
             if into.len() >= limit {
                 return;
@@ -262,12 +269,14 @@ impl Registry {
     }
 
     /// Takes everything out, without a word to anybody: the engine is being dropped.
-    pub(crate) fn clear(&self) {
+    pub(crate) fn clear(&self) -> Vec<Arc<dyn AnySession>> {
+        let mut all = Vec::new();
         for shard in &self.shards {
             let table = std::mem::take(&mut *shard.table.write());
             self.len.fetch_sub(table.len(), Ordering::AcqRel);
-            drop(table);
+            all.extend(table.into_iter().map(|entry| entry.session));
         }
+        all
     }
 
     #[inline]

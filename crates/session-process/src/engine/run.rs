@@ -73,7 +73,8 @@ impl<P: Process> Drop for Turn<P> {
         }
         // The handler's future, which borrows it, may be dropped after this; then the process goes with the session.
         if let Ok(mut core) = session.core.try_borrow_mut() {
-            core.get_mut().process = None;
+            let process = core.get_mut().process.take();
+            let _ = super::guard::drop_quietly(process);
         }
         farewell(&session, reason);
     }
@@ -118,9 +119,12 @@ pub(super) async fn drain<P: Process>(mut turn: Turn<P>) {
                 turn.current = Some(Arc::clone(&envelope));
                 if let Err(panic) = Guarded::new(session.address(), frame, run).await {
                     turn.clear();
-                    return crash(turn, panic_text(&panic), || envelope.refuse(Failure::Crashed)).await;
+                    return crash(turn, panic_text(panic), || envelope.refuse(Failure::Crashed)).await;
                 }
                 turn.clear();
+                if envelope.is_use() {
+                    session.life.used(session.engine.now());
+                }
             }
             Next::Idle => {
                 // Given up by `next`; another may hold it by now.
@@ -138,6 +142,7 @@ pub(super) async fn drain<P: Process>(mut turn: Turn<P>) {
 
 /// After a panic: whoever waited learns of it, then the session recovers or ends.
 pub(super) async fn crash<P: Process>(turn: Turn<P>, panic: String, tell_caller: impl FnOnce()) {
+    turn.session().side.lock().stop_tasks();
     // Those who wait first: when the caller learns of the crash, its next message is for the process after it.
     turn.session().refuse_waiting(&Failure::Crashed);
     tell_caller();

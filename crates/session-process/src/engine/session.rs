@@ -62,6 +62,14 @@ pub(super) trait Envelope<P: Process>: Send + Sync {
     fn open(self: Arc<Self>, session: Arc<Session<P>>) -> Option<run::Run>;
     fn refuse(&self, why: Failure);
     fn frame(&self) -> Option<Arc<Frame>>;
+    /// It sets the session's idle time back.
+    fn is_use(&self) -> bool {
+        false
+    }
+    /// Its sender took it back.
+    fn is_gone(&self) -> bool {
+        false
+    }
 }
 
 /// Why a message was not handled.
@@ -170,7 +178,7 @@ impl<P: Process> Session<P> {
 
     /// Runs `future`, which holds the run right, where we stand; what doesn't finish there goes on in a task.
     pub(super) fn run_in_place(self: &Arc<Self>, future: impl Future<Output = ()> + Send + 'static) {
-        if !super::deliver::may_run_here(self.address()) {
+        if !super::deliver::may_run_here(&self.engine, self.address()) {
             self.spawn(future);
             return;
         }
@@ -183,19 +191,20 @@ impl<P: Process> Session<P> {
     }
 
     /// Runs a future that holds the run right in a task of its own, which [`AnySession::kill`] can abort.
-    pub(super) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
-        if self.side.lock().killed {
+    pub(super) fn spawn(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
+        let Some(run) = self.side.lock().announce_run() else {
             // Its `Turn` sees to the end.
             return drop(task);
-        }
+        };
+        let session = Arc::clone(self);
         // Not under the lock: a runtime that is shutting down drops the task at once, and its `Turn` takes the lock.
-        let task = self.engine.runtime.spawn(task).abort_handle();
-        let mut side = self.side.lock();
-        if side.killed {
-            drop(side);
+        let task = self.engine.runtime.spawn(async move {
+            task.await;
+            session.side.lock().run_is_over(run);
+        });
+        let unwanted = self.side.lock().keep_run(run, task.abort_handle());
+        if let Some(task) = unwanted {
             task.abort();
-        } else if side.ended.is_none() {
-            side.running = Some(task);
         }
     }
 
@@ -250,7 +259,7 @@ pub(crate) trait AnySession: Any + Send + Sync {
     /// Ends the session if its time is up. Returns whether it was.
     fn expire(self: Arc<Self>, now: u64) -> bool;
     /// Cuts off a handler that waits.
-    fn kill(&self, reason: EndReason);
+    fn kill(self: Arc<Self>, reason: EndReason);
     fn watch_end(&self) -> watch::Receiver<Option<EndReason>>;
     fn monitor(&self) -> Monitor;
     fn stats(&self, now: u64) -> SessionStats;
@@ -298,7 +307,7 @@ impl<P: Process> AnySession for Session<P> {
     }
 
     fn touch(&self, now: u64) -> bool {
-        !self.mailbox.is_closed() && self.life.touch(now, self.mailbox.is_running())
+        self.is_ready() && !self.mailbox.is_closed() && self.life.touch(now, self.mailbox.is_running())
     }
 
     fn end(self: Arc<Self>, reason: EndReason, leftover: Leftover) {
@@ -322,12 +331,15 @@ impl<P: Process> AnySession for Session<P> {
         expiry.is_some()
     }
 
-    fn kill(&self, reason: EndReason) {
-        self.close(reason, Leftover::Refuse);
-        let mut side = self.side.lock();
-        side.killed = true;
-        if let Some(task) = side.running.take() {
+    fn kill(self: Arc<Self>, reason: EndReason) {
+        let task = self.side.lock().kill();
+        let close = self.close(reason, Leftover::Refuse);
+        if let Some(task) = task {
             task.abort();
+        }
+        if close == Close::Begin {
+            // Nobody runs, so there is nothing to cut off: a `Turn` that is dropped ends its session without a word.
+            drop(Turn::new(self));
         }
     }
 
@@ -378,7 +390,7 @@ pub struct SessionStats {
     pub expires_in: Option<Duration>,
     /// A message is being handled.
     pub running: bool,
-    /// Messages in its mailbox.
+    /// Messages in its mailbox; among them those that their senders took back since it was last full.
     pub waiting: usize,
     /// [`Monitor`]s that follow it: its open pages.
     pub monitors: usize,

@@ -29,7 +29,8 @@ impl Engine {
         let deadline = self.now().saturating_add(nanos(deadline));
         self.closing.store(true, Ordering::Release);
         let before = self.registry.len();
-        self.end_all(EndReason::Shutdown, Leftover::Handle).await;
+        // Again until a pass finds nobody: a session whose id is rotated meanwhile moves to another shard.
+        while self.end_all(EndReason::Shutdown, Leftover::Handle).await > 0 {}
 
         let mut empty = pin!(self.empty());
         let mut time_is_up = pin!(self.clock.sleep_until(deadline));
@@ -72,6 +73,9 @@ impl Engine {
         let mut asked = 0usize;
         for shard in 0..self.registry.shards() {
             for session in self.registry.collect(shard) {
+                if session.is_closed() {
+                    continue;
+                }
                 session.end(reason, leftover);
                 asked += 1;
                 if asked.is_multiple_of(SLICE) {

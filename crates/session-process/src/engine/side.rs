@@ -13,8 +13,9 @@ pub(crate) struct Side {
     pub(crate) ended: Option<EndReason>,
     /// A handler that goes on in a task must not: the session was cut off.
     pub(crate) killed: bool,
-    /// The task that holds the run right, if one does.
-    pub(crate) running: Option<AbortHandle>,
+    /// The task that holds the run right, if one does, and its number.
+    running: Option<(u32, Option<AbortHandle>)>,
+    runs: u32,
     extras: Option<Box<Extras>>,
 }
 
@@ -29,6 +30,42 @@ pub(crate) struct Extras {
 }
 
 impl Side {
+    /// A task is about to be spawned that will hold the run right. Its number; `None` if it must not run.
+    pub(crate) fn announce_run(&mut self) -> Option<u32> {
+        if self.killed {
+            return None;
+        }
+        self.runs = self.runs.wrapping_add(1);
+        self.running = Some((self.runs, None));
+        Some(self.runs)
+    }
+
+    /// The task that was announced. Returned if it is to be aborted. One that is done by now is forgotten: its handle
+    /// would keep its memory with an idle session.
+    pub(crate) fn keep_run(&mut self, run: u32, task: AbortHandle) -> Option<AbortHandle> {
+        if self.killed {
+            return Some(task);
+        }
+        if let Some((current, place)) = &mut self.running
+            && *current == run
+        {
+            *place = Some(task);
+        }
+        None
+    }
+
+    pub(crate) fn run_is_over(&mut self, run: u32) {
+        if self.running.as_ref().is_some_and(|(current, _)| *current == run) {
+            self.running = None;
+        }
+    }
+
+    /// From now on no task may run. The one that does, to be aborted.
+    pub(crate) fn kill(&mut self) -> Option<AbortHandle> {
+        self.killed = true;
+        self.running.take().and_then(|(_, task)| task)
+    }
+
     pub(crate) fn extras(&mut self) -> &mut Extras {
         self.extras.get_or_insert_default()
     }
@@ -104,12 +141,16 @@ pub(crate) struct Farewell {
 impl Farewell {
     /// Tells the monitors and stops timers and effects.
     pub(crate) fn say(self) {
-        if let Some(mut extras) = self.extras {
-            extras.stop_tasks();
-            if let Some(ended) = &extras.ended {
-                ended.send_replace(Some(self.reason));
-            }
+        if let Some(ended) = self.extras.as_ref().and_then(|extras| extras.ended.as_ref()) {
+            ended.send_replace(Some(self.reason));
         }
+    }
+}
+
+/// A session that is dropped with its engine takes its timers and effects along.
+impl Drop for Extras {
+    fn drop(&mut self) {
+        self.stop_tasks();
     }
 }
 

@@ -43,6 +43,16 @@ impl<M, R, F> Ticket<M, R, F> {
         Self::new(Slot::Begun(None))
     }
 
+    /// For a message that is being handled and whose sender does not wait.
+    pub(crate) fn begun_one_way() -> Self {
+        Self::new(Slot::Unwatched(None))
+    }
+
+    /// Its sender took the message back, or it was handled without anybody waiting.
+    pub(crate) fn is_gone(&self) -> bool {
+        matches!(*self.slot.lock(), Slot::Unwatched(None))
+    }
+
     fn new(slot: Slot<M, R, F>) -> Self {
         Self { slot: Mutex::new(slot) }
     }
@@ -90,8 +100,10 @@ impl<M, R, F> Ticket<M, R, F> {
             }
             Slot::Unwatched(message) => {
                 drop(slot);
-                // Values of the user's are dropped outside the lock: their `Drop` may do anything.
-                drop(outcome(message));
+                // Values of the user's are dropped outside the lock: their `Drop` may do anything, and what it does is
+                // no affair of the session's.
+                let outcome = outcome(message);
+                let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(outcome)));
                 return;
             }
         };

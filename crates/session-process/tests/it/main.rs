@@ -5,6 +5,7 @@ mod chains;
 mod crashes;
 mod deferred;
 mod events;
+mod hardening;
 mod lifetime;
 mod limits;
 mod messages;
