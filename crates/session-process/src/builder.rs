@@ -44,7 +44,7 @@ impl<P: Process> Builder<P> {
         }
     }
 
-    /// All limits at once, for example from a file.
+    /// All limits at once, for example from a file. In place of whatever was set before.
     pub fn config(mut self, config: Config) -> Self {
         self.config = config;
         self
@@ -63,7 +63,8 @@ impl<P: Process> Builder<P> {
         self
     }
 
-    /// How many sessions may be started in a minute for one key: an address or a user, given with
+    /// How many sessions may be started in a minute for one key, by a leaky bucket (GCRA: a burst of this many, then
+    /// evenly, so up to twice as many in the first minute): an address or a user, given with
     /// [`StartOptions::key`]. Default: none.
     pub fn rate_limit_per_key(mut self, starts_a_minute: impl Into<Option<u32>>) -> Self {
         self.config.rate_limit_per_key = starts_a_minute.into();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// The limits of an engine. [`Builder`](crate::Builder) has a method for each; with the feature `serde` they can come
-/// from a file, durations as text such as `"90s"` or `"1h 30m"`, and `"off"` for a limit that may be absent.
+/// from a file, durations as text such as `"90s"` or `"1h 30m"`, and `"off"` for a time limit that is to be absent.
 ///
 /// | Option | Ours | Phoenix.SessionProcess | Why |
 /// |---|---|---|---|

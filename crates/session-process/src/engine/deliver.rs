@@ -297,11 +297,13 @@ where
             match session.life.judge(now) {
                 None => run::spawn_drain(Turn::new(Arc::clone(&session))),
                 Some(expiry) => {
+                    // `None`: whoever ends the session just now has refused it already, and the ticket says so.
                     let message = queued.ticket.open();
                     session.close(EndReason::Expired(expiry), Leftover::Refuse);
-                    session.proceed();
-                    let message = message.expect("nobody else runs");
-                    return Attempt::Refused(Refusal::NotStarted, message);
+                    Arc::clone(&session).proceed();
+                    if let Some(message) = message {
+                        return Attempt::Refused(Refusal::NotStarted, message);
+                    }
                 }
             }
             None

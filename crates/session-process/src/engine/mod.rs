@@ -162,14 +162,17 @@ impl Engine {
         }
     }
 
-    fn emit_limited(&self, error: &StartError) {
-        if matches!(
+    /// Tells of a start that a limit refused; false if it was refused for another reason.
+    fn emit_limited(&self, error: &StartError) -> bool {
+        let limited = matches!(
             error,
             StartError::SessionLimit { .. } | StartError::RateLimit { .. } | StartError::KeyRateLimit { .. }
-        ) {
+        );
+        if limited {
             let limit = error.kind();
             self.events.emit(|| Event::Limited { limit });
         }
+        limited
     }
 
     pub(crate) fn terminate_timeout(&self) -> Duration {

@@ -59,7 +59,6 @@ async fn everything_that_happens_is_an_event() {
         "called",
         "cast",
         "limited",
-        "session_limit",
         "not_started",
         "crashed",
         "as told",
