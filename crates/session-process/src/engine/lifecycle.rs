@@ -54,14 +54,14 @@ where
 {
     chain::take_turn().await;
     let result = start_quietly::<P, A>(engine, id, args, options).await;
-    if let Err(error) = &result {
-        if !engine.emit_limited(error) {
-            engine.events.emit(|| Event::StartFailed {
-                session: id.public_handle(),
-                process: type_name::<P>(),
-                error: error.kind(),
-            });
-        }
+    if let Err(error) = &result
+        && !engine.emit_limited(error)
+    {
+        engine.events.emit(|| Event::StartFailed {
+            session: id.public_handle(),
+            process: type_name::<P>(),
+            error: error.kind(),
+        });
     }
     result
 }
