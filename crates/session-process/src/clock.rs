@@ -3,7 +3,7 @@
 //! Inside the engine an instant is the number of nanoseconds since the engine was built, as a `u64` that fits into an
 //! atomic (584 years of it).
 
-use std::time::Duration;
+use std::{future::poll_fn, pin::pin, task::Poll, time::Duration};
 
 #[cfg(any(test, feature = "testing"))]
 pub use manual::ManualClock;
@@ -49,6 +49,19 @@ impl Clock {
             #[cfg(any(test, feature = "testing"))]
             Self::Manual(clock) => clock.reached(instant).await,
         }
+    }
+
+    /// What `future` comes to, if it does so before `deadline`.
+    pub(crate) async fn before<T>(&self, deadline: u64, future: impl Future<Output = T>) -> Option<T> {
+        let mut future = pin!(future);
+        let mut time_is_up = pin!(self.sleep_until(deadline));
+        poll_fn(|cx| {
+            if let Poll::Ready(output) = future.as_mut().poll(cx) {
+                return Poll::Ready(Some(output));
+            }
+            time_is_up.as_mut().poll(cx).map(|()| None)
+        })
+        .await
     }
 
     pub(crate) async fn sleep(&self, duration: Duration) {

@@ -200,22 +200,15 @@ impl<P: Process> Sessions<P> {
         let within = self.engine.config.call_timeout;
         let deadline = self.engine.now().saturating_add(crate::clock::nanos(within));
         let deferred = self.call(id, message).await?;
-        let mut reply = std::pin::pin!(deferred.recv());
-        let mut time_is_up = std::pin::pin!(self.engine.clock.sleep_until(deadline));
-        std::future::poll_fn(|cx| {
-            use std::task::Poll;
-            if let Poll::Ready(reply) = reply.as_mut().poll(cx) {
-                return Poll::Ready(reply.ok_or_else(|| CallError::ReplyDropped { id: id.clone() }));
-            }
-            time_is_up.as_mut().poll(cx).map(|()| {
-                Err(CallError::Timeout {
-                    id: id.clone(),
-                    within,
-                    message: None,
-                })
-            })
-        })
-        .await
+        match self.engine.clock.before(deadline, deferred.recv()).await {
+            Some(Some(reply)) => Ok(reply),
+            Some(None) => Err(CallError::ReplyDropped { id: id.clone() }),
+            None => Err(CallError::Timeout {
+                id: id.clone(),
+                within,
+                message: None,
+            }),
+        }
     }
 
     /// Sends a message and doesn't wait for it to be handled.

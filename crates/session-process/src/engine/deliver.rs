@@ -10,9 +10,7 @@ use std::{
     any::type_name,
     cell::Cell,
     future::poll_fn,
-    pin::pin,
     sync::Arc,
-    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -24,10 +22,10 @@ use super::{
     mailbox::Push,
     run::{self, Run, Turn},
     session::{AnySession, Core, Envelope, Failure, Leftover, Session},
-    ticket::{Outcome, Ticket, Withdrawn},
+    ticket::{Ticket, Withdrawn},
 };
 use crate::{
-    CallError, CastError, EndReason, Handle, Process, SessionId,
+    CallError, CastError, EndReason, Handle, Process, PublicHandle, SessionId,
     clock::{Clock, nanos},
     events::Event,
 };
@@ -327,33 +325,18 @@ where
 /// Waits for a reply, until `deadline`.
 async fn reply<M, R>(queued: Arc<Queued<M, R>>, clock: &Clock, deadline: u64) -> Result<R, NoReply<M>> {
     let mut wait = Wait { queued: Some(&queued) };
-    let mut time_is_up = pin!(clock.sleep_until(deadline));
-    let outcome = poll_fn(|cx| {
-        if let Poll::Ready(outcome) = queued.ticket.poll(cx) {
-            return Poll::Ready(Some(outcome));
-        }
-        time_is_up.as_mut().poll(cx).map(|()| None)
-    })
-    .await;
-    let outcome: Option<Outcome<M, R, Failure>> = match outcome {
-        Some(outcome) => {
-            wait.over();
-            Some(outcome)
-        }
-        None => {
-            wait.over();
-            match queued.ticket.withdraw() {
-                Withdrawn::NotBegun(message) => return Err(NoReply::Timeout(Some(message))),
-                Withdrawn::Begun => return Err(NoReply::Timeout(None)),
-                // It came at the last moment.
-                Withdrawn::Done(outcome) => Some(outcome),
-            }
-        }
+    let outcome = clock.before(deadline, poll_fn(|cx| queued.ticket.poll(cx))).await;
+    wait.over();
+    let outcome = match outcome {
+        Some(outcome) => outcome,
+        None => match queued.ticket.withdraw() {
+            Withdrawn::NotBegun(message) => return Err(NoReply::Timeout(Some(message))),
+            Withdrawn::Begun => return Err(NoReply::Timeout(None)),
+            // It came at the last moment.
+            Withdrawn::Done(outcome) => outcome,
+        },
     };
-    match outcome.expect("set above") {
-        Ok(reply) => Ok(reply),
-        Err((why, message)) => Err(NoReply::Failed(why, message)),
-    }
+    outcome.map_err(|(why, message)| NoReply::Failed(why, message))
 }
 
 enum NoReply<M> {
@@ -415,26 +398,36 @@ where
     chain::take_turn().await;
     let begun = engine.events.watched().then(Instant::now);
     let result = call_unwatched::<P, M>(engine, id, message, within).await;
-    if let Some(begun) = begun {
-        engine.events.emit(|| match &result {
-            Ok(_) => Event::Called {
-                session: id.public_handle(),
-                message: type_name::<M>(),
-                took: begun.elapsed(),
-            },
-            Err(error) => failed::<M>(id, error.kind()),
-        });
-    } else if let Err(error) = &result {
-        engine.events.emit(|| failed::<M>(id, error.kind()));
-    }
+    report::<M>(
+        engine,
+        id,
+        begun,
+        result.as_ref().err().map(CallError::kind),
+        |session, message, took| Event::Called { session, message, took },
+    );
     result
 }
 
-fn failed<M>(id: &SessionId, error: &'static str) -> Event {
-    Event::MessageFailed {
-        session: id.public_handle(),
-        message: type_name::<M>(),
-        error,
+/// Tells how a message fared: a failure always, a success if it was watched from when it was sent.
+#[inline]
+fn report<M>(
+    engine: &Engine,
+    id: &SessionId,
+    begun: Option<Instant>,
+    error: Option<&'static str>,
+    done: impl FnOnce(PublicHandle, &'static str, Duration) -> Event,
+) {
+    let message = type_name::<M>();
+    match (error, begun) {
+        (Some(error), _) => engine.events.emit(|| Event::MessageFailed {
+            session: id.public_handle(),
+            message,
+            error,
+        }),
+        (None, Some(begun)) => engine
+            .events
+            .emit(|| done(id.public_handle(), message, begun.elapsed())),
+        (None, None) => {}
     }
 }
 
@@ -534,18 +527,13 @@ where
             message,
         }),
     };
-    if let Some(begun) = begun {
-        engine.events.emit(|| match &result {
-            Ok(()) => Event::Cast {
-                session: id.public_handle(),
-                message: type_name::<M>(),
-                took: begun.elapsed(),
-            },
-            Err(error) => failed::<M>(id, error.kind()),
-        });
-    } else if let Err(error) = &result {
-        engine.events.emit(|| failed::<M>(id, error.kind()));
-    }
+    report::<M>(
+        engine,
+        id,
+        begun,
+        result.as_ref().err().map(CastError::kind),
+        |session, message, took| Event::Cast { session, message, took },
+    );
     result
 }
 

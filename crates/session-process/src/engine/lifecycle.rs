@@ -134,18 +134,9 @@ where
 /// Waits for a session's end, until `deadline`.
 async fn ended(session: &dyn AnySession, engine: &Engine, deadline: u64) -> Option<()> {
     let mut ended = session.watch_end();
-    let mut ended = pin!(async move {
-        // An error means that nobody will tell any more: it has ended.
-        let _ = ended.wait_for(Option::is_some).await;
-    });
-    let mut time_is_up = pin!(engine.clock.sleep_until(deadline));
-    poll_fn(|cx| {
-        if ended.as_mut().poll(cx).is_ready() {
-            return Poll::Ready(Some(()));
-        }
-        time_is_up.as_mut().poll(cx).map(|()| None)
-    })
-    .await
+    // An error means that nobody will tell any more: it has ended.
+    let told = engine.clock.before(deadline, ended.wait_for(Option::is_some)).await;
+    told.map(|_| ())
 }
 
 fn start_error(id: &SessionId, failure: Failure) -> StartError {
@@ -393,12 +384,12 @@ async fn hook<P: Process>(
             Err(panic) => return Poll::Ready(Err(panic_text(panic))),
         }
         if time_is_up.is_none() {
-            time_is_up.set(Some(engine.clock.sleep(engine.terminate_timeout())));
+            time_is_up.set(Some(engine.clock.sleep(engine.config.terminate_timeout)));
         }
         let time_is_up = time_is_up.as_mut().as_pin_mut().expect("set above");
         time_is_up
             .poll(task)
-            .map(|()| Err(format!("cut after {:?}", engine.terminate_timeout())))
+            .map(|()| Err(format!("cut after {:?}", engine.config.terminate_timeout)))
     })
     .await;
     // A hook that was cut is dropped in the middle, and what it holds may panic.

@@ -30,7 +30,6 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::Duration,
 };
 
 use tokio::sync::Notify;
@@ -173,10 +172,6 @@ impl Engine {
             self.events.emit(|| Event::Limited { limit });
         }
         limited
-    }
-
-    pub(crate) fn terminate_timeout(&self) -> Duration {
-        self.config.terminate_timeout
     }
 }
 

@@ -6,7 +6,7 @@ use super::{
     guard::{Guarded, panic_text},
     lifecycle,
     mailbox::Next,
-    session::{Envelope, Failure, Leftover, Session, next},
+    session::{Envelope, Failure, Leftover, Session},
     side::Farewell,
 };
 use crate::{EndReason, Process, events::Event, process::Expiry};
@@ -105,7 +105,7 @@ pub(super) async fn drain<P: Process>(mut turn: Turn<P>) {
     let session = Arc::clone(turn.session());
     let mut handled = 0usize;
     loop {
-        match next(&session) {
+        match session.mailbox.next() {
             Next::Message(envelope) => {
                 if session.life.past_deadline(session.engine.now()) {
                     session.close(EndReason::Expired(Expiry::Absolute), Leftover::Refuse);

@@ -23,7 +23,7 @@ use super::{
     guard::{Polled, poll_in_place},
     life::Life,
     lifecycle,
-    mailbox::{Close, Mailbox, Next},
+    mailbox::{Close, Mailbox},
     run::{self, Turn},
     side::Side,
 };
@@ -426,8 +426,4 @@ impl Monitor {
     pub fn reason(&self) -> Option<EndReason> {
         *self.ended.borrow()
     }
-}
-
-pub(super) fn next<P: Process>(session: &Session<P>) -> Next<Arc<dyn Envelope<P>>> {
-    session.mailbox.next()
 }

@@ -1,6 +1,6 @@
 //! Shutting an engine down: nothing new, everything that was accepted handled, every hook run, within a deadline.
 
-use std::{future::poll_fn, pin::pin, sync::atomic::Ordering, task::Poll, time::Duration};
+use std::{sync::atomic::Ordering, time::Duration};
 
 use super::{Engine, session::Leftover};
 use crate::{EndReason, PublicHandle, clock::nanos};
@@ -32,15 +32,7 @@ impl Engine {
         // Again until a pass finds nobody: a session whose id is rotated meanwhile moves to another shard.
         while self.end_all(EndReason::Shutdown, Leftover::Handle).await > 0 {}
 
-        let mut empty = pin!(self.empty());
-        let mut time_is_up = pin!(self.clock.sleep_until(deadline));
-        let in_time = poll_fn(|cx| {
-            if empty.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(true);
-            }
-            time_is_up.as_mut().poll(cx).map(|()| false)
-        })
-        .await;
+        let in_time = self.clock.before(deadline, self.empty()).await.is_some();
         let mut cut = Vec::new();
         if !in_time {
             for shard in 0..self.registry.shards() {
