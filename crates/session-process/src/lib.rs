@@ -11,7 +11,9 @@ mod id;
 mod limits;
 mod process;
 mod sessions;
+pub mod store;
 mod sync;
+mod timestamp;
 
 pub mod guide;
 
@@ -28,4 +30,5 @@ pub use self::{
     id::{InvalidSessionId, PublicHandle, SessionId},
     process::{EndReason, Expiry, Handle, Init, InitError, Process, Restart},
     sessions::{Health, Page, Sessions, Stats},
+    timestamp::Timestamp,
 };
