@@ -11,18 +11,19 @@ use std::{
     cell::Cell,
     future::poll_fn,
     sync::Arc,
+    task::Poll,
     time::{Duration, Instant},
 };
 
 use super::{
     Engine,
     chain::{self, Chain, Frame},
-    guard::{Guarded, Polled, drop_quietly, panic_text, poll_in_place},
+    guard::{Guarded, Panic, caught, panic_text, poll_here},
     lifecycle,
     mailbox::Push,
     run::{self, Run, Turn},
     session::{AnySession, Core, Envelope, Failure, Leftover, Session},
-    ticket::{Ticket, Withdrawn},
+    ticket::{Outcome, Ticket, Withdrawn},
 };
 use crate::{
     CallError, CastError, EndReason, Handle, Process, PublicHandle, SessionId,
@@ -96,12 +97,17 @@ where
     fn open(self: Arc<Self>, session: Arc<Session<P>>) -> Option<Run> {
         let message = self.ticket.open()?;
         Some(Box::pin(async move {
-            let (session, reply, stop) = handle(session, message).await;
-            if let Some(reason) = stop {
-                // Before the reply: who has it finds the session closed.
-                session.close(reason, Leftover::Refuse);
+            let Handled { session, outcome } = handle::<P, M, false>(session, message).await;
+            match outcome {
+                Ok((reply, stop)) => {
+                    if let Some(reason) = stop {
+                        // Before the reply: who has it finds the session closed.
+                        session.close(reason, Leftover::Refuse);
+                    }
+                    self.ticket.reply(reply);
+                }
+                Err(panic) => std::panic::resume_unwind(panic),
             }
-            self.ticket.reply(reply);
         }))
     }
 
@@ -122,19 +128,40 @@ where
     }
 }
 
-async fn handle<P, M>(session: Arc<Session<P>>, message: M) -> (Arc<Session<P>>, P::Reply, Option<EndReason>)
+/// A handler that is through, and its session back from it.
+struct Handled<P: Process, R> {
+    session: Arc<Session<P>>,
+    outcome: Result<(R, Option<EndReason>), Panic>,
+}
+
+thread_local! {
+    /// The session of a handler that has to wait, on its way from the future that owns it to the one who polled it.
+    static HANDED_OVER: Cell<Option<Arc<dyn AnySession>>> = const { Cell::new(None) };
+}
+
+/// Owns the session, so that the future can move to a task; and gives it back, so that a handler that ends in place
+/// pays for no second count. With `IN_PLACE`, for one whose first poll is not in a task: if that has to wait, the one
+/// who polled needs the session too and finds it in [`HANDED_OVER`].
+async fn handle<P, M, const IN_PLACE: bool>(session: Arc<Session<P>>, message: M) -> Handled<P, P::Reply>
 where
     P: Handle<M>,
     M: Send + 'static,
 {
-    let (reply, stop) = {
+    let outcome = {
         let mut core = session.core.borrow_mut();
         let Core { process, cx, .. } = core.get_mut();
         let process = process.as_mut().expect("a started session has a process");
-        let reply = process.handle(message, cx).await;
-        (reply, cx.take_stop())
+        let mut first = IN_PLACE;
+        let hand_over = || {
+            if std::mem::take(&mut first) {
+                HANDED_OVER.set(Some(Arc::clone(&session) as Arc<dyn AnySession>));
+            }
+        };
+        // In an `async` block, so that a handler that panics before it has made its future is caught too.
+        let handled = caught(async { process.handle(message, cx).await }, hand_over).await;
+        handled.map(|reply| (reply, cx.take_stop()))
     };
-    (session, reply, stop)
+    Handled { session, outcome }
 }
 
 enum Attempt<M, R> {
@@ -192,41 +219,55 @@ where
         session.life.used(now);
     }
     let address = session.address();
-    let mut run = Box::pin(handle(Arc::clone(&session), message));
-    match poll_in_place(address, sender == Sender::Call, run.as_mut()) {
-        Polled::Ready((_, reply, stop)) => {
-            if let Some(reason) = stop {
-                session.close(reason, Leftover::Refuse);
-            }
-            session.proceed();
-            Attempt::Replied(reply)
+    let mut run = Box::pin(handle::<P, M, true>(session, message));
+    let frame = match poll_here(address, sender == Sender::Call, run.as_mut()) {
+        Ok(Handled { session, outcome }) => {
+            return match outcome {
+                Ok((reply, stop)) => {
+                    if let Some(reason) = stop {
+                        session.close(reason, Leftover::Refuse);
+                    }
+                    session.proceed();
+                    Attempt::Replied(reply)
+                }
+                Err(panic) => {
+                    crashed_here(session, panic);
+                    Attempt::Panicked
+                }
+            };
         }
-        Polled::Pending(frame) => {
-            session.mailbox.away();
-            let queued = Arc::new(Queued {
-                ticket: if sender.waits() {
-                    Ticket::begun()
-                } else {
-                    Ticket::begun_one_way()
-                },
-                frame: frame.clone(),
-                is_use: sender.is_use(),
-            });
-            let turn = Turn::at(Arc::clone(&session), Arc::clone(&queued) as Arc<dyn Envelope<P>>);
-            let run = Guarded::new(address, frame, run);
-            session.spawn(go_on(turn, run, Arc::clone(&queued), sender));
-            Attempt::Waiting(queued)
-        }
-        Polled::Panicked(panic) => {
-            let _ = drop_quietly(run);
-            let turn = Turn::new(Arc::clone(&session));
-            session.side.lock().stop_tasks();
-            // Here and not in the task: what comes from now on is for the process after the crash.
-            session.refuse_waiting(&Failure::Crashed);
-            session.spawn(lifecycle::recover(turn, panic_text(panic)));
-            Attempt::Panicked
-        }
-    }
+        Err(frame) => frame,
+    };
+    let session = handed_over::<P>();
+    session.mailbox.away();
+    let queued = Arc::new(Queued {
+        ticket: if sender.waits() {
+            Ticket::begun()
+        } else {
+            Ticket::begun_one_way()
+        },
+        frame: frame.clone(),
+        is_use: sender.is_use(),
+    });
+    let turn = Turn::at(Arc::clone(&session), Arc::clone(&queued) as Arc<dyn Envelope<P>>);
+    let run = Guarded::new(address, frame, run);
+    session.spawn(go_on(turn, run, Arc::clone(&queued), sender));
+    Attempt::Waiting(queued)
+}
+
+fn handed_over<P: Process>() -> Arc<Session<P>> {
+    let session = HANDED_OVER.take().expect("a handler that waits hands its session over");
+    let session: Arc<dyn std::any::Any + Send + Sync> = session;
+    session.downcast().expect("it was the last to be polled on this thread")
+}
+
+/// After a panic in place: whoever waits learns of it now, and the session recovers in a task.
+fn crashed_here<P: Process>(session: Arc<Session<P>>, panic: Panic) {
+    session.side.lock().stop_tasks();
+    // Here and not in the task: what comes from now on is for the process after the crash.
+    session.refuse_waiting(&Failure::Crashed);
+    let turn = Turn::new(Arc::clone(&session));
+    session.spawn(lifecycle::recover(turn, panic_text(panic)));
 }
 
 /// The rest of a handler that had to wait, and then of what came meanwhile.
@@ -234,10 +275,14 @@ async fn go_on<P, M, F>(mut turn: Turn<P>, run: Guarded<F>, queued: Arc<Queued<M
 where
     P: Handle<M>,
     M: Send + 'static,
-    F: Future<Output = (Arc<Session<P>>, P::Reply, Option<EndReason>)> + Send,
+    F: Future<Output = Handled<P, P::Reply>> + Send,
 {
-    match run.await {
-        Ok((session, reply, stop)) => {
+    let handled = match run.await {
+        Ok(Handled { session, outcome }) => outcome.map(|handled| (session, handled)),
+        Err(panic) => Err(panic),
+    };
+    match handled {
+        Ok((session, (reply, stop))) => {
             turn.clear();
             if sender.is_use() {
                 session.life.used(session.engine.now());
@@ -325,7 +370,10 @@ where
 /// Waits for a reply, until `deadline`.
 async fn reply<M, R>(queued: Arc<Queued<M, R>>, clock: &Clock, deadline: u64) -> Result<R, NoReply<M>> {
     let mut wait = Wait { queued: Some(&queued) };
-    let outcome = clock.before(deadline, poll_fn(|cx| queued.ticket.poll(cx))).await;
+    let outcome = match patience(&queued.ticket).await {
+        Some(outcome) => Some(outcome),
+        None => clock.before(deadline, poll_fn(|cx| queued.ticket.poll(cx))).await,
+    };
     wait.over();
     let outcome = match outcome {
         Some(outcome) => outcome,
@@ -337,6 +385,24 @@ async fn reply<M, R>(queued: Arc<Queued<M, R>>, clock: &Clock, deadline: u64) ->
         },
     };
     outcome.map_err(|(why, message)| NoReply::Failed(why, message))
+}
+
+/// Lets the others have a turn and looks again: most replies are there by then. That spares a timer for the deadline
+/// and a wake-up, which cost more than the message itself.
+async fn patience<M, R>(ticket: &Ticket<M, R, Failure>) -> Option<Outcome<M, R, Failure>> {
+    /// Each look is a turn of the caller's task; after a few the reply is worth a timer.
+    const LOOKS: usize = 4;
+    let mut looks = 0;
+    poll_fn(|cx| match ticket.look() {
+        Some(outcome) => Poll::Ready(Some(outcome)),
+        None if looks == LOOKS => Poll::Ready(None),
+        None => {
+            looks += 1;
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        }
+    })
+    .await
 }
 
 enum NoReply<M> {

@@ -2,8 +2,9 @@
 
 use std::{
     any::Any,
+    future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, Waker},
 };
@@ -19,18 +20,45 @@ pub(super) enum Polled<T> {
     Panicked(Panic),
 }
 
-/// Polls a future once, where we stand.
+/// Polls a future once, where we stand. `Err`: to be polled again, with its part of the chain.
 ///
 /// With a waker that does nothing: a future that isn't ready is moved to a task, which polls it at once with its own.
-pub(super) fn poll_in_place<F: Future>(session: usize, called: bool, future: Pin<&mut F>) -> Polled<F::Output> {
+#[inline]
+pub(super) fn poll_here<F: Future>(
+    session: usize,
+    called: bool,
+    future: Pin<&mut F>,
+) -> Result<F::Output, Option<Arc<Frame>>> {
     let on_chain = chain::enter(session, called, None);
-    let mut cx = Context::from_waker(Waker::noop());
-    // The process may be left broken by a panic; it is never used again, except by its terminate hook.
-    match catch_unwind(AssertUnwindSafe(|| future.poll(&mut cx))) {
-        Ok(Poll::Ready(output)) => Polled::Ready(output),
-        Ok(Poll::Pending) => Polled::Pending(on_chain.suspend()),
+    match future.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => Ok(output),
+        Poll::Pending => Err(on_chain.suspend()),
+    }
+}
+
+/// The same for a future that may panic. The process may be left broken by that; it is never used again, except by its
+/// terminate hook.
+pub(super) fn poll_in_place<F: Future>(session: usize, called: bool, future: Pin<&mut F>) -> Polled<F::Output> {
+    match catch_unwind(AssertUnwindSafe(|| poll_here(session, called, future))) {
+        Ok(Ok(output)) => Polled::Ready(output),
+        Ok(Err(frame)) => Polled::Pending(frame),
         Err(panic) => Polled::Panicked(panic),
     }
+}
+
+/// A future of the user's inside one of ours: resolves to its output, or to its panic. `waits` is called when it is
+/// polled and not ready.
+pub(super) async fn caught<F: Future>(future: F, mut waits: impl FnMut()) -> Result<F::Output, Panic> {
+    let mut future = pin!(future);
+    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
+        Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
+        Ok(Poll::Pending) => {
+            waits();
+            Poll::Pending
+        }
+        Err(panic) => Poll::Ready(Err(panic)),
+    })
+    .await
 }
 
 /// A future of the user's inside a task: resolves to its output, or to its panic.

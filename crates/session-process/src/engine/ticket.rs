@@ -132,6 +132,18 @@ impl<M, R, F> Ticket<M, R, F> {
         }
     }
 
+    /// For the sender: the outcome, if it is there. Not to be asked again after that.
+    pub(crate) fn look(&self) -> Option<Outcome<M, R, F>> {
+        let mut slot = self.slot.lock();
+        if !matches!(*slot, Slot::Done(_)) {
+            return None;
+        }
+        match std::mem::replace(&mut *slot, Slot::Unwatched(None)) {
+            Slot::Done(outcome) => Some(outcome),
+            _ => unreachable!("matched above"),
+        }
+    }
+
     /// For the sender that no longer waits: the message, if nobody began to handle it, or an outcome that was
     /// already there.
     pub(crate) fn withdraw(&self) -> Withdrawn<M, R, F> {
