@@ -35,7 +35,7 @@ pub enum Op {
     /// Changes parts of a record.
     Edit(Box<Edit>),
     /// Moves a record to another key in one step, because the id of its session was changed. `Conflict::Exists` if that
-    /// key is taken. The old key is reported as deleted and the new one as changed.
+    /// key is taken, also if by the record itself. The old key is reported as deleted and the new one as changed.
     Rotate(SessionKey),
     /// Removes a record.
     Delete,
@@ -76,7 +76,7 @@ pub struct Edit {
     pub attributes: Option<AttributeMap>,
     /// The state of the process, or none.
     pub snapshot: Option<Option<Snapshot>>,
-    /// A greater epoch: another owner in the cluster.
+    /// A greater epoch: another owner in the cluster. [`Conflict::Epoch`] if it is not greater.
     pub epoch: Option<Epoch>,
     /// An access at this time. Never moves the last access backward.
     pub accessed_at: Option<Timestamp>,

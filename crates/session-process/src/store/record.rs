@@ -71,7 +71,9 @@ pub type AttributeMap = BTreeMap<Arc<str>, Attribute>;
 /// A named value of a session.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Attribute {
-    /// The value as JSON text: what every store can keep and every tool can show.
+    /// The value as JSON text: what every store can keep and every tool can show. It is kept byte for byte, but for
+    /// white space around it. What is not JSON is an error for the whole batch in stores that look, and nothing of the
+    /// batch takes effect.
     pub json: Arc<str>,
     /// The version of the record when this attribute was last set.
     pub version: Version,
