@@ -1,0 +1,4 @@
+//! The store as its users meet it. One file a concern; names are facts.
+
+mod conformance;
+mod support;

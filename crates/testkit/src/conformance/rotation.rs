@@ -1,0 +1,101 @@
+//! A session's id is changed: its record moves to another key.
+
+use std::sync::Arc;
+
+use session_process::store::{Change, Conflict, Create, Op, Owner};
+
+use super::{
+    StoreUnderTest,
+    fixture::{
+        MINUTE, apply, at_once, at_version, attributes, change, create, created, done, edit, get, idle, key, keys,
+        keys_of, labelled, living, owner, refused, snapshot, there, touch, user,
+    },
+};
+
+pub async fn a_record_moves_with_all_it_has(under: impl StoreUnderTest) {
+    let store = under.store();
+    let new = Create {
+        user_id: Some(owner("ada")),
+        group_id: Some(owner("engines")),
+        label: Some(owner("phone")),
+        lifetime: idle(MINUTE),
+        attributes: attributes(&[("a", "1")]),
+        snapshot: Some(snapshot(b"state")),
+        limit: None,
+    };
+    let from = created(&store, new).await;
+    let before = there(&store, from).await;
+    let to = key();
+    let right = Change {
+        key: from,
+        expect: at_version(before.version),
+        op: Op::Rotate(to),
+    };
+    let changed = apply(&store, right).await.expect("the key is free");
+    assert!(changed.version > before.version);
+    let mut after = there(&store, to).await;
+    assert_eq!(after.version, changed.version);
+    assert_eq!(keys_of(&store, user("ada")).await, [to]);
+    assert_eq!(keys_of(&store, Owner::Group(owner("engines"))).await, [to]);
+    (after.key, after.version) = (before.key, before.version);
+    assert_eq!(after, before);
+    assert_eq!(get(&store, from).await, None);
+}
+
+pub async fn a_key_that_is_taken_refuses_the_move(under: impl StoreUnderTest) {
+    let store = under.store();
+    let (from, taken) = (
+        created(&store, Create::default()).await,
+        created(&store, Create::default()).await,
+    );
+    let before = (there(&store, from).await, there(&store, taken).await);
+    assert_eq!(refused(&store, from, Op::Rotate(taken)).await, Conflict::Exists);
+    assert_eq!(
+        refused(&store, from, Op::Rotate(from)).await,
+        Conflict::Exists,
+        "its own is taken too"
+    );
+    assert_eq!((there(&store, from).await, there(&store, taken).await), before);
+}
+
+pub async fn the_old_key_is_free_and_stale_writes_to_it_find_nothing(under: impl StoreUnderTest) {
+    let store = under.store();
+    let from = created(&store, Create::default()).await;
+    let old = there(&store, from).await.version;
+    done(&store, from, Op::Rotate(key())).await;
+    touch(&store, from, store.now()).await;
+    assert_eq!(refused(&store, from, edit(labelled("late"))).await, Conflict::Missing);
+    assert_eq!(refused(&store, from, Op::Rotate(key())).await, Conflict::Missing);
+    assert_eq!(get(&store, from).await, None);
+    assert!(done(&store, from, create(Create::default())).await.version > old);
+}
+
+pub async fn of_many_rotations_at_once_one_takes_place(under: impl StoreUnderTest) {
+    let store = under.store();
+    let from = created(&store, of_ada()).await;
+    let targets = keys(30);
+    let moves = targets.iter().map(|to| {
+        let (store, to) = (Arc::clone(&store), *to);
+        async move { apply(&store, change(from, Op::Rotate(to))).await.is_ok() }
+    });
+    let moved = at_once(moves).await.into_iter().filter(|moved| *moved).count();
+    assert_eq!(moved, 1);
+    let found = store.load(&targets).await.expect("the store works");
+    assert_eq!(found.iter().flatten().count(), 1);
+    assert_eq!(keys_of(&store, user("ada")).await.len(), 1);
+}
+
+fn of_ada() -> Create {
+    super::fixture::of("ada")
+}
+
+pub async fn the_key_of_an_expired_record_can_be_moved_to(under: impl StoreUnderTest) {
+    let store = under.store();
+    let expired = created(&store, living(idle(MINUTE))).await;
+    let old = there(&store, expired).await.version;
+    let from = created(&store, Create::default()).await;
+    under.advance(MINUTE);
+    assert!(done(&store, from, Op::Rotate(expired)).await.version > old);
+    there(&store, expired).await;
+    assert_eq!(store.delete_expired(10).await.expect("the store works"), []);
+}
