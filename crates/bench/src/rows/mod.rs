@@ -12,6 +12,7 @@ mod fresh;
 mod interleave;
 mod life;
 mod lookup;
+mod store;
 
 pub use allocations::{Allocations, count};
 pub use call::Call;
@@ -20,6 +21,7 @@ pub use expire::ExpirePause;
 pub use fresh::{Fresh, measure_in_child};
 pub use life::Life;
 pub use lookup::Lookup;
+pub use store::SqliteSave;
 
 use crate::{
     contender::Contender,
@@ -71,6 +73,9 @@ pub fn all(mode: Mode) -> Vec<Box<dyn Measure>> {
         Box::new(Lookup),
         Box::new(ExpirePause),
         Box::new(Allocations),
+        Box::new(SqliteSave::ONE),
+        Box::new(SqliteSave::SIXTY_FOUR),
+        Box::new(SqliteSave::MANY),
     ];
     if mode == Mode::Full {
         all.push(Box::new(Fresh::START_MILLION));

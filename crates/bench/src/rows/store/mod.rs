@@ -1,0 +1,6 @@
+//! Stores: acknowledged saves.
+
+mod baseline;
+mod saves;
+
+pub use saves::SqliteSave;
