@@ -3,8 +3,15 @@
 //! # Invariants
 //! 1. What was pushed is taken, in the order in which it came, also after the queue was closed.
 //! 2. A thread that has work to take never waits for more of it.
+//! 3. A thread that finds none looks for some microseconds before it goes to sleep: a caller that was just answered
+//!    may come again, and waking a thread takes longer than many a write.
 
-use std::{collections::VecDeque, time::Duration};
+use std::{
+    collections::VecDeque,
+    hint,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::{Duration, Instant},
+};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -14,13 +21,18 @@ pub(crate) struct Queue<T> {
     state: Mutex<State<T>>,
     there_is_work: Condvar,
     capacity: usize,
+    /// How many pieces wait, for who looks without the lock.
+    count: AtomicUsize,
+    spin: Duration,
 }
 
 #[derive(Debug)]
 struct State<T> {
     waiting: VecDeque<(usize, T)>,
     weight: usize,
+    /// Threads that sleep, and threads that are at what they took.
     idle_threads: usize,
+    busy_threads: usize,
     nudged: bool,
     closed: bool,
 }
@@ -44,12 +56,16 @@ pub(crate) enum Taken<T> {
 }
 
 impl<T> Queue<T> {
-    pub(crate) fn new(capacity: usize) -> Self {
+    /// A queue for work of a weight; its threads look for `spin` before they sleep.
+    pub(crate) fn new(capacity: usize, spin: Duration) -> Self {
         Self {
+            count: AtomicUsize::new(0),
+            spin,
             state: Mutex::new(State {
                 waiting: VecDeque::new(),
                 weight: 0,
                 idle_threads: 0,
+                busy_threads: 0,
                 nudged: false,
                 closed: false,
             }),
@@ -59,7 +75,9 @@ impl<T> Queue<T> {
     }
 
     /// Adds work of a weight. What alone is heavier than the queue may hold is taken when nothing else waits.
-    pub(crate) fn push(&self, weight: usize, work: T) -> Result<(), Refused> {
+    ///
+    /// Returns whether it is alone: nothing waits, and the threads have nothing to do.
+    pub(crate) fn push(&self, weight: usize, work: T) -> Result<bool, Refused> {
         let mut state = self.state.lock();
         if state.closed {
             return Err(Refused::Closed);
@@ -67,24 +85,35 @@ impl<T> Queue<T> {
         if !state.waiting.is_empty() && state.weight.saturating_add(weight) > self.capacity {
             return Err(Refused::Full);
         }
+        let alone = state.waiting.is_empty() && state.busy_threads == 0;
         state.weight += weight;
         state.waiting.push_back((weight, work));
+        self.count.store(state.waiting.len(), Ordering::Release);
         let somebody_waits = state.idle_threads > 0;
         drop(state);
         if somebody_waits {
             self.there_is_work.notify_one();
         }
-        Ok(())
+        Ok(alone)
     }
 
     /// Waits for work, no longer than `patience`, and takes what is there: all of it, up to `most` pieces.
-    pub(crate) fn take(&self, most: usize, patience: Option<Duration>) -> Taken<T> {
+    ///
+    /// `at_work` belongs to the thread: false at first, and not to be touched.
+    pub(crate) fn take(&self, at_work: &mut bool, most: usize, patience: Option<Duration>) -> Taken<T> {
+        if std::mem::take(at_work) {
+            self.state.lock().busy_threads -= 1;
+        }
+        self.look();
         let mut state = self.state.lock();
         loop {
             if !state.waiting.is_empty() {
                 let count = state.waiting.len().min(most);
                 let (weights, work): (Vec<usize>, Vec<T>) = state.waiting.drain(..count).unzip();
                 state.weight -= weights.iter().sum::<usize>();
+                self.count.store(state.waiting.len(), Ordering::Release);
+                state.busy_threads += 1;
+                *at_work = true;
                 return Taken::Work(work);
             }
             if state.closed {
@@ -108,6 +137,13 @@ impl<T> Queue<T> {
         }
     }
 
+    fn look(&self) {
+        let begun = Instant::now();
+        while self.count.load(Ordering::Acquire) == 0 && begun.elapsed() < self.spin {
+            hint::spin_loop();
+        }
+    }
+
     /// Makes a thread that waits look up.
     pub(crate) fn nudge(&self) {
         self.state.lock().nudged = true;
@@ -127,39 +163,39 @@ mod tests {
 
     #[test]
     fn everything_that_waits_is_taken_at_once_in_its_order() {
-        let queue = Queue::new(10);
+        let queue = Queue::new(10, Duration::ZERO);
         for n in 0..5 {
             queue.push(1, n).unwrap();
         }
-        assert_eq!(queue.take(3, None), Taken::Work(vec![0, 1, 2]));
-        assert_eq!(queue.take(3, None), Taken::Work(vec![3, 4]));
+        assert_eq!(queue.take(&mut false, 3, None), Taken::Work(vec![0, 1, 2]));
+        assert_eq!(queue.take(&mut false, 3, None), Taken::Work(vec![3, 4]));
     }
 
     #[test]
     fn what_does_not_fit_is_refused_and_what_never_fits_goes_alone() {
-        let queue = Queue::new(10);
+        let queue = Queue::new(10, Duration::ZERO);
         queue.push(100, 'a').unwrap();
         assert_eq!(queue.push(1, 'b'), Err(Refused::Full));
-        assert_eq!(queue.take(9, None), Taken::Work(vec!['a']));
+        assert_eq!(queue.take(&mut false, 9, None), Taken::Work(vec!['a']));
         queue.push(10, 'b').unwrap();
         assert_eq!(queue.push(1, 'c'), Err(Refused::Full));
     }
 
     #[test]
     fn a_closed_queue_gives_out_what_it_has() {
-        let queue = Queue::new(10);
+        let queue = Queue::new(10, Duration::ZERO);
         queue.push(1, 'a').unwrap();
         queue.close();
         assert_eq!(queue.push(1, 'b'), Err(Refused::Closed));
-        assert_eq!(queue.take(9, None), Taken::Work(vec!['a']));
-        assert_eq!(queue.take(9, None), Taken::Closed);
+        assert_eq!(queue.take(&mut false, 9, None), Taken::Work(vec!['a']));
+        assert_eq!(queue.take(&mut false, 9, None), Taken::Closed);
     }
 
     #[test]
     fn a_thread_that_waits_looks_up_when_it_is_nudged() {
-        let queue = Queue::<()>::new(10);
+        let queue = Queue::<()>::new(10, Duration::ZERO);
         std::thread::scope(|scope| {
-            let waits = scope.spawn(|| queue.take(1, None));
+            let waits = scope.spawn(|| queue.take(&mut false, 1, None));
             queue.nudge();
             assert_eq!(waits.join().unwrap(), Taken::Nothing);
         });

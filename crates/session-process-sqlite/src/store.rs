@@ -5,6 +5,7 @@ use std::{
     path::{Path, PathBuf},
     sync::Arc,
     thread,
+    time::{Duration, Instant},
 };
 
 use rusqlite::Connection;
@@ -28,6 +29,15 @@ use crate::{
 
 /// What a change weighs beside its attributes and its snapshot: itself, its place in the queue, its answer.
 const CHANGE_WEIGHT: usize = 256;
+
+/// How long the thread that writes looks for more before it sleeps. About what a caller takes to come again, and a
+/// fraction of what its write took.
+const LOOK: Duration = Duration::from_micros(30);
+
+/// How long the caller of a write that is alone asks again before it sleeps. A disk that keeps its promises from a
+/// cache of its own answers within that, and waking a sleeping thread would take a fourth as long again; for slower
+/// disks it doesn't matter.
+const PATIENCE: Duration = Duration::from_micros(250);
 
 /// Reads that may wait. Their callers hold a request each; a site that has so many in flight has lost already.
 const READS: usize = 100_000;
@@ -89,8 +99,8 @@ impl SqliteStore {
     pub(crate) async fn open_with(builder: Builder) -> Result<Self, OpenError> {
         let (opened, reply) = oneshot::channel();
         let (alive, threads) = watch::channel(());
-        let writes = Arc::new(Queue::new(builder.queue_bytes));
-        let reads = Arc::new(Queue::new(READS));
+        let writes = Arc::new(Queue::new(builder.queue_bytes, LOOK));
+        let reads = Arc::new(Queue::new(READS, Duration::ZERO));
         let notices = Arc::new(Notices::new());
         // Dropped with the future too, so an opening that was given up ends its threads.
         let store = Self(Arc::new(Inner {
@@ -173,8 +183,11 @@ impl Inner {
         weight: usize,
         work: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Work,
     ) -> Result<T, StoreError> {
-        let (reply, answer) = oneshot::channel();
-        self.writes.push(weight, work(reply)).map_err(refused)?;
+        let (reply, mut answer) = oneshot::channel();
+        let alone = self.writes.push(weight, work(reply)).map_err(refused)?;
+        if alone && let Some(answer) = soon(&mut answer).await {
+            return answer;
+        }
         answer.await.unwrap_or_else(|_| Err(lost()))
     }
 
@@ -192,6 +205,19 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+/// The answer, if it comes within [`PATIENCE`]. Whatever else the runtime has to do is done in between.
+async fn soon<T>(answer: &mut oneshot::Receiver<Result<T, StoreError>>) -> Option<Result<T, StoreError>> {
+    let begun = Instant::now();
+    while begun.elapsed() < PATIENCE {
+        match answer.try_recv() {
+            Ok(answer) => return Some(answer),
+            Err(oneshot::error::TryRecvError::Empty) => tokio::task::yield_now().await,
+            Err(oneshot::error::TryRecvError::Closed) => return Some(Err(lost())),
+        }
+    }
+    None
 }
 
 fn refused(refused: Refused) -> StoreError {

@@ -15,6 +15,7 @@ use session_process::{
 use super::{
     notice_of,
     owner_limit::make_room,
+    save::save,
     statements::{Head, delete, first_version, head, raise_floor, set_sweep},
 };
 use crate::{
@@ -29,6 +30,10 @@ pub(super) fn apply(
     notices: &mut Vec<Notice>,
 ) -> rusqlite::Result<Outcome> {
     let key = change.key;
+    if let Some(version) = save(connection, change, now)? {
+        notices.push(Notice::Changed { key, version });
+        return Ok(Ok(Changed::to(version)));
+    }
     let found = head(connection, &key)?;
     if let Op::Create(new) = &change.op {
         return create(connection, key, found, new, now, notices);

@@ -10,6 +10,7 @@
 
 mod apply;
 mod owner_limit;
+mod save;
 mod statements;
 mod sweep;
 mod touch;
@@ -61,10 +62,12 @@ pub(crate) struct Writer {
 impl Writer {
     /// Writes until the queue is closed and empty; then works the log into the file and closes it.
     pub(crate) fn run(mut self) {
-        let mut seen = self.data_version();
+        let (mut seen, mut at_work) = (self.data_version(), false);
         loop {
             let watching = self.notices.anybody();
-            let work = self.queue.take(TOGETHER, watching.then_some(self.watch_interval));
+            let work = self
+                .queue
+                .take(&mut at_work, TOGETHER, watching.then_some(self.watch_interval));
             if watching {
                 // Counts the commits of other connections to the file; ours don't show.
                 let now = self.data_version();
@@ -94,12 +97,14 @@ impl Writer {
     fn group(&mut self, work: Vec<Work>) {
         match self.transaction(&work) {
             Ok((done, notices)) => self.answer(work, done, notices),
-            Err(error) if work.len() == 1 || concerns_the_file(&error) => refuse(work, &error),
+            Err(error) if concerns_the_file(&error) => refuse(work, &error),
+            Err(error) if work.len() == 1 && !concerns_the_disk(&error) => refuse(work, &error),
             Err(error) => {
-                // One of them may be at fault, and on a full disk less may fit than all.
+                // What has gathered in the log may be in the way of what is new.
                 if concerns_the_disk(&error) {
                     self.checkpoint();
                 }
+                // One of them may be at fault, and on a full disk less may fit than all.
                 for one in work {
                     let one = vec![one];
                     match self.transaction(&one) {

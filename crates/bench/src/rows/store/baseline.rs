@@ -25,6 +25,7 @@ impl Baseline {
         connection
             .execute_batch(
                 "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 4000;
+                 PRAGMA cache_size = -16384;
                  CREATE TABLE session (
                      id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, version INTEGER NOT NULL,
                      created_at INTEGER NOT NULL, accessed_at INTEGER NOT NULL, attributes TEXT NOT NULL,

@@ -21,8 +21,8 @@ use crate::{
     setting::Setting,
 };
 
-/// A session's state changes and is saved under its expected version, with its access time. The callers save sessions
-/// of their own, one after the other; there are 10,240.
+/// A session's state changes and is saved under its expected version, with its access time. Each caller saves a session
+/// of its own again and again, as a process does.
 #[derive(Debug)]
 pub struct SqliteSave {
     name: &'static str,
@@ -33,7 +33,6 @@ pub struct SqliteSave {
 /// About what a cart is.
 const STATE: usize = 256;
 const ATTRIBUTES: &str = r#"{"theme":"dark","language":"de","seen":[1,2,3,4,5,6,7,8]}"#;
-const SESSIONS: usize = 10_240;
 
 impl SqliteSave {
     /// One caller: what the way to the writer's thread and back costs.
@@ -63,7 +62,7 @@ impl Measure for SqliteSave {
 
     fn measure(&self, setting: &Setting) -> Vec<Figures> {
         let directory = Scratch::new(self.name);
-        let keys: Vec<SessionKey> = IdSource::new(2).take(SESSIONS, |text| {
+        let keys: Vec<SessionKey> = IdSource::new(2).take(self.callers, |text| {
             SessionKey::of(&text.parse().expect("32 characters of the alphabet"))
         });
         let bytes = keys.iter().map(|key| *key.as_bytes()).collect();
