@@ -39,13 +39,18 @@ pub(crate) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), Op
 /// How many steps were taken in this file; an error if it is not ours or from the future.
 pub(crate) fn taken(connection: &Connection, path: &Path) -> Result<usize, OpenError> {
     let fail = |error| OpenError::from_sqlite(error, path);
-    let number = |pragma: &str| connection.pragma_query_value(None, pragma, |row| row.get::<_, i64>(0));
-    let application_id = number("application_id").map_err(fail)?;
-    let version = number("user_version").map_err(fail)?;
+    // Read in one transaction: another process may be making the schema just now.
+    let transaction = if connection.is_autocommit() {
+        Some(connection.unchecked_transaction().map_err(fail)?)
+    } else {
+        None
+    };
+    let number = |sql: &str| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).map_err(fail);
+    let objects = number("SELECT count(*) FROM sqlite_schema")?;
+    let application_id = number("PRAGMA application_id")?;
+    let version = number("PRAGMA user_version")?;
+    drop(transaction);
     if application_id != i64::from(APPLICATION_ID) {
-        let objects: i64 = connection
-            .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
-            .map_err(fail)?;
         if application_id != 0 || version != 0 || objects != 0 {
             return Err(OpenError::Foreign { path: path.into() });
         }

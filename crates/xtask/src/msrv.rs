@@ -7,7 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-const PUBLISHED: [&str; 2] = ["session-process", "session-process-axum"];
+const PUBLISHED: [&str; 3] = ["session-process", "session-process-axum", "session-process-sqlite"];
 
 pub(crate) fn check() -> Result<(), String> {
     let output = Command::new("cargo")

@@ -143,14 +143,16 @@ async fn a_file_that_is_locked_while_it_is_opened_is_a_clear_error() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_that_open_one_new_file_at_once_all_come_in() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("new/sessions.db");
-    let opens: Vec<_> = (0..8).map(|_| tokio::spawn(SqliteStore::open(path.clone()))).collect();
-    let mut stores = Vec::new();
-    for open in opens {
-        stores.push(open.await.unwrap().unwrap());
+    for _ in 0..10 {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("new/sessions.db");
+        let opens: Vec<_> = (0..8).map(|_| tokio::spawn(SqliteStore::open(path.clone()))).collect();
+        let mut stores = Vec::new();
+        for open in opens {
+            stores.push(open.await.unwrap().unwrap());
+        }
+        let key = key();
+        apply(&stores[0], key, create(Create::default())).await.unwrap();
+        apply(&stores[7], key, edit(Default::default())).await.unwrap();
     }
-    let key = key();
-    apply(&stores[0], key, create(Create::default())).await.unwrap();
-    apply(&stores[7], key, edit(Default::default())).await.unwrap();
 }
