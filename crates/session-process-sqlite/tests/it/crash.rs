@@ -4,7 +4,8 @@
 //! acknowledgement. It is killed after a random number of lines. Then the file is compared with the lines: each
 //! session is as its last line says, or as the one change after it that was in flight.
 //!
-//! `KILL_ROUNDS=500 cargo nextest run -p session-process-sqlite kill` does more rounds than the normal run. (A killed
+//! `KILL_ROUNDS=500 cargo test -p session-process-sqlite --test it survives_kill` does more rounds than the normal run
+//! (nextest would end it after a minute). (A killed
 //! process leaves the page cache to the kernel; what a power cut leaves is SQLite's promise, `synchronous = FULL`.)
 
 use std::{

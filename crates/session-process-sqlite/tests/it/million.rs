@@ -1,6 +1,6 @@
 //! Many records: opening does not grow with them, nor do the searches.
 //!
-//! `RECORDS=1000000 cargo nextest run --release -p session-process-sqlite many_records` is the large form.
+//! `RECORDS=1000000 cargo test --release -p session-process-sqlite --test it many_records` is the large form.
 
 use std::{
     env,
