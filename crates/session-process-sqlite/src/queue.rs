@@ -30,9 +30,7 @@ pub(crate) struct Queue<T> {
 struct State<T> {
     waiting: VecDeque<(usize, T)>,
     weight: usize,
-    /// Threads that sleep, and threads that are at what they took.
     idle_threads: usize,
-    busy_threads: usize,
     nudged: bool,
     closed: bool,
 }
@@ -65,7 +63,6 @@ impl<T> Queue<T> {
                 waiting: VecDeque::new(),
                 weight: 0,
                 idle_threads: 0,
-                busy_threads: 0,
                 nudged: false,
                 closed: false,
             }),
@@ -75,9 +72,7 @@ impl<T> Queue<T> {
     }
 
     /// Adds work of a weight. What alone is heavier than the queue may hold is taken when nothing else waits.
-    ///
-    /// Returns whether it is alone: nothing waits, and the threads have nothing to do.
-    pub(crate) fn push(&self, weight: usize, work: T) -> Result<bool, Refused> {
+    pub(crate) fn push(&self, weight: usize, work: T) -> Result<(), Refused> {
         let mut state = self.state.lock();
         if state.closed {
             return Err(Refused::Closed);
@@ -85,7 +80,6 @@ impl<T> Queue<T> {
         if !state.waiting.is_empty() && state.weight.saturating_add(weight) > self.capacity {
             return Err(Refused::Full);
         }
-        let alone = state.waiting.is_empty() && state.busy_threads == 0;
         state.weight += weight;
         state.waiting.push_back((weight, work));
         self.count.store(state.waiting.len(), Ordering::Release);
@@ -94,16 +88,11 @@ impl<T> Queue<T> {
         if somebody_waits {
             self.there_is_work.notify_one();
         }
-        Ok(alone)
+        Ok(())
     }
 
     /// Waits for work, no longer than `patience`, and takes what is there: all of it, up to `most` pieces.
-    ///
-    /// `at_work` belongs to the thread: false at first, and not to be touched.
-    pub(crate) fn take(&self, at_work: &mut bool, most: usize, patience: Option<Duration>) -> Taken<T> {
-        if std::mem::take(at_work) {
-            self.state.lock().busy_threads -= 1;
-        }
+    pub(crate) fn take(&self, most: usize, patience: Option<Duration>) -> Taken<T> {
         self.look();
         let mut state = self.state.lock();
         loop {
@@ -112,8 +101,6 @@ impl<T> Queue<T> {
                 let (weights, work): (Vec<usize>, Vec<T>) = state.waiting.drain(..count).unzip();
                 state.weight -= weights.iter().sum::<usize>();
                 self.count.store(state.waiting.len(), Ordering::Release);
-                state.busy_threads += 1;
-                *at_work = true;
                 return Taken::Work(work);
             }
             if state.closed {
@@ -167,8 +154,8 @@ mod tests {
         for n in 0..5 {
             queue.push(1, n).unwrap();
         }
-        assert_eq!(queue.take(&mut false, 3, None), Taken::Work(vec![0, 1, 2]));
-        assert_eq!(queue.take(&mut false, 3, None), Taken::Work(vec![3, 4]));
+        assert_eq!(queue.take(3, None), Taken::Work(vec![0, 1, 2]));
+        assert_eq!(queue.take(3, None), Taken::Work(vec![3, 4]));
     }
 
     #[test]
@@ -176,7 +163,7 @@ mod tests {
         let queue = Queue::new(10, Duration::ZERO);
         queue.push(100, 'a').unwrap();
         assert_eq!(queue.push(1, 'b'), Err(Refused::Full));
-        assert_eq!(queue.take(&mut false, 9, None), Taken::Work(vec!['a']));
+        assert_eq!(queue.take(9, None), Taken::Work(vec!['a']));
         queue.push(10, 'b').unwrap();
         assert_eq!(queue.push(1, 'c'), Err(Refused::Full));
     }
@@ -187,15 +174,15 @@ mod tests {
         queue.push(1, 'a').unwrap();
         queue.close();
         assert_eq!(queue.push(1, 'b'), Err(Refused::Closed));
-        assert_eq!(queue.take(&mut false, 9, None), Taken::Work(vec!['a']));
-        assert_eq!(queue.take(&mut false, 9, None), Taken::Closed);
+        assert_eq!(queue.take(9, None), Taken::Work(vec!['a']));
+        assert_eq!(queue.take(9, None), Taken::Closed);
     }
 
     #[test]
     fn a_thread_that_waits_looks_up_when_it_is_nudged() {
         let queue = Queue::<()>::new(10, Duration::ZERO);
         std::thread::scope(|scope| {
-            let waits = scope.spawn(|| queue.take(&mut false, 1, None));
+            let waits = scope.spawn(|| queue.take(1, None));
             queue.nudge();
             assert_eq!(waits.join().unwrap(), Taken::Nothing);
         });

@@ -35,8 +35,7 @@ pub(crate) struct Page {
 
 /// Reads until the queue is closed.
 pub(crate) fn run(connection: &Connection, queue: &Arc<Queue<Read>>, clock: &Clock) {
-    let mut at_work = false;
-    while let Taken::Work(reads) = queue.take(&mut at_work, TOGETHER, None) {
+    while let Taken::Work(reads) = queue.take(TOGETHER, None) {
         // A panic (of a test's clock) answers those whose read it was: their senders are dropped.
         let together = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             together(connection, reads, clock);

@@ -3,7 +3,10 @@
 use std::{
     fmt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -54,6 +57,8 @@ struct Inner {
     writes: Arc<Queue<Work>>,
     reads: Arc<Queue<Read>>,
     notices: Arc<Notices>,
+    /// Callers that wait for a write.
+    writing: AtomicUsize,
     /// Closed when all threads have ended and the file is closed.
     threads: watch::Receiver<()>,
 }
@@ -109,6 +114,7 @@ impl SqliteStore {
             writes: Arc::clone(&writes),
             reads: Arc::clone(&reads),
             notices: Arc::clone(&notices),
+            writing: AtomicUsize::new(0),
             threads,
         }));
         let write = move || {
@@ -184,8 +190,13 @@ impl Inner {
         work: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Work,
     ) -> Result<T, StoreError> {
         let (reply, mut answer) = oneshot::channel();
-        let alone = self.writes.push(weight, work(reply)).map_err(refused)?;
-        if alone && let Some(answer) = soon(&mut answer).await {
+        // Counted here and not at the queue: whoever was just answered and comes again is alone, whatever the writer
+        // has still to tidy up.
+        let caller = Caller::new(&self.writing);
+        self.writes.push(weight, work(reply)).map_err(refused)?;
+        if caller.alone
+            && let Some(answer) = soon(&mut answer).await
+        {
             return answer;
         }
         answer.await.unwrap_or_else(|_| Err(lost()))
@@ -198,6 +209,25 @@ impl Inner {
         let (reply, answer) = oneshot::channel();
         self.reads.push(1, read(reply)).map_err(refused)?;
         answer.await.unwrap_or_else(|_| Err(lost()))
+    }
+}
+
+/// Somebody who waits for a write; with others, or alone.
+struct Caller<'a> {
+    writing: &'a AtomicUsize,
+    alone: bool,
+}
+
+impl<'a> Caller<'a> {
+    fn new(writing: &'a AtomicUsize) -> Self {
+        let alone = writing.fetch_add(1, Ordering::Relaxed) == 0;
+        Self { writing, alone }
+    }
+}
+
+impl Drop for Caller<'_> {
+    fn drop(&mut self) {
+        self.writing.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -62,12 +62,10 @@ pub(crate) struct Writer {
 impl Writer {
     /// Writes until the queue is closed and empty; then works the log into the file and closes it.
     pub(crate) fn run(mut self) {
-        let (mut seen, mut at_work) = (self.data_version(), false);
+        let mut seen = self.data_version();
         loop {
             let watching = self.notices.anybody();
-            let work = self
-                .queue
-                .take(&mut at_work, TOGETHER, watching.then_some(self.watch_interval));
+            let work = self.queue.take(TOGETHER, watching.then_some(self.watch_interval));
             if watching {
                 // Counts the commits of other connections to the file; ours don't show.
                 let now = self.data_version();
