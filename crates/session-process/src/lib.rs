@@ -1,5 +1,6 @@
 #![doc = include_str!("../docs/lib.md")]
 
+pub mod attributes;
 mod builder;
 mod clock;
 mod config;
@@ -21,6 +22,7 @@ pub mod guide;
 pub use clock::ManualClock;
 
 pub use self::{
+    attributes::{AttributeError, Attributes},
     builder::{Builder, StartOptions},
     config::Config,
     context::{Context, Deferred, ReplySender, TaskKey},

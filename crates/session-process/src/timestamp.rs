@@ -7,8 +7,8 @@ use std::{fmt, time::Duration};
 /// Inside an engine time is monotonic and private. What is written down for later (when a record was made, when an
 /// attribute expires) needs calendar time: that of the store, which all nodes share. Microseconds are what PostgreSQL
 /// keeps. The range is that of an `i64`, 292,000 years, so every store can hold it.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize), serde(transparent))]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
 pub struct Timestamp(i64);
 
 impl Timestamp {

@@ -121,7 +121,8 @@ impl Lifetime {
 }
 
 /// Grows with every change to a record. Below 2⁶³, so every database can hold it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, serde::Serialize, serde::Deserialize)]
+#[serde(transparent)]
 pub struct Version(pub u64);
 
 /// The fencing token of a session's owner in a cluster: it grows with each owner, and a store refuses writes under an
