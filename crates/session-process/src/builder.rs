@@ -3,7 +3,7 @@
 use std::{any::TypeId, fmt, marker::PhantomData, sync::Arc, time::Duration};
 
 use crate::{
-    BuildError, Config, Process, Sessions,
+    Attributes, BuildError, Config, Process, Sessions,
     clock::Clock,
     engine::{Engine, Extensions},
 };
@@ -27,7 +27,7 @@ use crate::{
 /// # Ok(()) }
 /// ```
 #[must_use = "nothing happens before `build`"]
-pub struct Builder<P> {
+pub struct Builder<P = Attributes> {
     config: Config,
     clock: Option<Clock>,
     extensions: Extensions,

@@ -8,6 +8,8 @@ use std::{future::poll_fn, pin::pin, task::Poll, time::Duration};
 #[cfg(any(test, feature = "testing"))]
 pub use manual::ManualClock;
 
+use crate::Timestamp;
+
 /// The source of time of one engine.
 #[derive(Debug, Clone)]
 pub(crate) enum Clock {
@@ -28,6 +30,16 @@ impl Clock {
             Self::System(clock) => clock.now(),
             #[cfg(any(test, feature = "testing"))]
             Self::Manual(clock) => clock.nanos(),
+        }
+    }
+
+    /// The time of the calendar, for what is written down. A test's clock began at the Unix epoch.
+    #[inline]
+    pub(crate) fn calendar(&self) -> Timestamp {
+        match self {
+            Self::System(_) => SystemClock::calendar(),
+            #[cfg(any(test, feature = "testing"))]
+            Self::Manual(clock) => Timestamp::from_micros(i64::try_from(clock.nanos() / 1_000).unwrap_or(i64::MAX)),
         }
     }
 
@@ -117,6 +129,19 @@ impl SystemClock {
     #[cfg(not(target_os = "linux"))]
     fn now(&self) -> u64 {
         nanos(self.epoch.elapsed())
+    }
+
+    #[cfg(target_os = "linux")]
+    #[inline]
+    fn calendar() -> Timestamp {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+        let micros = time.tv_sec.saturating_mul(1_000_000);
+        Timestamp::from_micros(micros.saturating_add(time.tv_nsec / 1_000).max(0))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn calendar() -> Timestamp {
+        Timestamp::system()
     }
 }
 

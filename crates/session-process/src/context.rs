@@ -10,8 +10,8 @@ use std::{
 use tokio::sync::oneshot;
 
 use crate::{
-    EndReason, Handle, Monitor, Process, SessionId,
-    clock::nanos,
+    EndReason, Handle, Monitor, Process, SessionId, Timestamp,
+    clock::{Clock, nanos},
     engine::{AnySession, Session, post_to_itself, send_to_itself},
 };
 
@@ -41,6 +41,25 @@ impl<P: Process> Context<P> {
     #[must_use]
     pub fn session_id(&self) -> SessionId {
         AnySession::id(&*self.session())
+    }
+
+    /// The time of the calendar, by this node's clock: for what is written down or shown. On Linux as of the kernel's
+    /// last tick. A [`ManualClock`](crate::guide::testing) counts from the Unix epoch.
+    ///
+    /// It jumps when somebody sets the system's clock; the engine's own time limits don't depend on it.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.session().engine().clock.calendar()
+    }
+
+    /// The clock behind [`now`](Self::now), for a process that reads it with every message.
+    pub(crate) fn clock(&self) -> Clock {
+        self.session().engine().clock.clone()
+    }
+
+    /// The way to this session for what outlives the handler: see [`send_to_session`].
+    pub(crate) fn weak(&self) -> Weak<Session<P>> {
+        Weak::clone(&self.session)
     }
 
     /// Ends this session once the handler has returned, [`Stopped`](EndReason::Stopped) or for another reason.
@@ -237,6 +256,18 @@ impl<P: Process> Drop for Done<P> {
         if let Some(session) = self.session.upgrade() {
             session.forget_task(self.key, false);
         }
+    }
+}
+
+/// Sends a session's process a message from what belongs to it, such as a subscription that is dropped. Like a timer's
+/// it is no use of the session; one that has ended ignores it.
+pub(crate) fn send_to_session<P, M>(session: &Weak<Session<P>>, message: M)
+where
+    P: Handle<M>,
+    M: Send + 'static,
+{
+    if let Some(session) = session.upgrade() {
+        post_to_itself(session, message);
     }
 }
 

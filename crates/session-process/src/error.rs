@@ -121,6 +121,57 @@ impl<M> CallError<M> {
         }
     }
 
+    /// The same error with something else in place of the message: `()`, or what the message was made from.
+    #[must_use]
+    pub fn map<N>(self, map: impl FnOnce(M) -> N) -> CallError<N> {
+        match self {
+            Self::NotStarted { id, message } => CallError::NotStarted {
+                id,
+                message: map(message),
+            },
+            Self::WrongProcess {
+                id,
+                expected,
+                found,
+                message,
+            } => CallError::WrongProcess {
+                id,
+                expected,
+                found,
+                message: map(message),
+            },
+            Self::MailboxFull { id, capacity, message } => CallError::MailboxFull {
+                id,
+                capacity,
+                message: map(message),
+            },
+            Self::Timeout { id, within, message } => CallError::Timeout {
+                id,
+                within,
+                message: message.map(map),
+            },
+            Self::Crashed { id, message } => CallError::Crashed {
+                id,
+                message: message.map(map),
+            },
+            Self::Ended { id, reason, message } => CallError::Ended {
+                id,
+                reason,
+                message: message.map(map),
+            },
+            Self::InitFailed { id, source, message } => CallError::InitFailed {
+                id,
+                source,
+                message: map(message),
+            },
+            Self::SelfCall { id, message } => CallError::SelfCall {
+                id,
+                message: map(message),
+            },
+            Self::ReplyDropped { id } => CallError::ReplyDropped { id },
+        }
+    }
+
     /// A short stable word for the kind, for logs and metrics.
     #[must_use]
     pub fn kind(&self) -> &'static str {
@@ -189,6 +240,33 @@ impl<M> CastError<M> {
             Self::NotStarted { message, .. }
             | Self::WrongProcess { message, .. }
             | Self::MailboxFull { message, .. } => message,
+        }
+    }
+
+    /// The same error with something else in place of the message.
+    #[must_use]
+    pub fn map<N>(self, map: impl FnOnce(M) -> N) -> CastError<N> {
+        match self {
+            Self::NotStarted { id, message } => CastError::NotStarted {
+                id,
+                message: map(message),
+            },
+            Self::WrongProcess {
+                id,
+                expected,
+                found,
+                message,
+            } => CastError::WrongProcess {
+                id,
+                expected,
+                found,
+                message: map(message),
+            },
+            Self::MailboxFull { id, capacity, message } => CastError::MailboxFull {
+                id,
+                capacity,
+                message: map(message),
+            },
         }
     }
 

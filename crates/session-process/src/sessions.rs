@@ -3,13 +3,13 @@
 use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 
 use crate::{
-    Builder, CallError, CastError, Config, Cursor, Deferred, EndReason, Handle, Init, Monitor, NotStarted, Process,
-    RotateError, SessionId, SessionStats, ShutdownReport, StartError, StartOptions,
+    Attributes, Builder, CallError, CastError, Config, Cursor, Deferred, EndReason, Handle, Init, Monitor, NotStarted,
+    Process, RotateError, SessionId, SessionStats, ShutdownReport, StartError, StartOptions,
     engine::{self, AnySession, Engine, Leftover, Owner, Rotate, Session},
     events::{Event, RefusedId, Subscriber},
 };
 
-/// All sessions of an engine, seen as processes of type `P`.
+/// All sessions of an engine, seen as processes of type `P`; without a type, as [`Attributes`].
 ///
 /// Cheap to clone. Several process types share one engine: [`of`](Self::of) gives a view for another type. An id has
 /// one process, and a message for another type is an error. When the last clone is dropped, the engine ends without
@@ -45,7 +45,7 @@ use crate::{
 /// assert!(!sessions.is_started(&id));
 /// # Ok(()) }
 /// ```
-pub struct Sessions<P> {
+pub struct Sessions<P = Attributes> {
     engine: Arc<Engine>,
     owner: Arc<Owner>,
     process: PhantomData<fn() -> P>,

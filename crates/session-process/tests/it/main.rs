@@ -1,5 +1,6 @@
 //! The engine as its users meet it. One file a concern; names are facts.
 
+mod attributes;
 mod cancellation;
 mod chains;
 mod crashes;

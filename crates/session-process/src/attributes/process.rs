@@ -1,0 +1,96 @@
+//! [`Attributes`] as a process: the one of a session whose type nobody named.
+//!
+//! A panic in the user's code (a closure, a `Serialize`, a `Deserialize`) is an error for its caller and ends nothing:
+//! what it had changed is undone, so nothing is broken.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{
+    AttributeError, Attributes, Limits,
+    messages::{All, Clear, Get, Insert, Remove, Update},
+};
+use crate::{Context, Handle, Init, InitError, Process};
+
+impl Process for Attributes {}
+
+/// Without attributes; with the [`Limits`] that were given to [`Builder::extension`](crate::Builder::extension), if
+/// any were.
+impl Init for Attributes {
+    async fn init((): (), cx: &mut Context<Self>) -> Result<Self, InitError> {
+        let limits = cx.extension::<Limits>().map(|limits| *limits);
+        Ok(Self::new(cx.now()).with_limits(limits.unwrap_or_default()))
+    }
+}
+
+/// With these attributes and their limits.
+impl Init<Attributes> for Attributes {
+    async fn init(mut attributes: Attributes, cx: &mut Context<Self>) -> Result<Self, InitError> {
+        attributes.set_now(cx.now());
+        Ok(attributes)
+    }
+}
+
+impl Attributes {
+    fn at_work<R>(
+        &mut self,
+        cx: &Context<Self>,
+        work: impl FnOnce(&mut Self) -> Result<R, AttributeError>,
+    ) -> Result<R, AttributeError> {
+        self.set_now(cx.now());
+        catch_unwind(AssertUnwindSafe(|| work(self))).unwrap_or(Err(AttributeError::Panicked))
+    }
+}
+
+impl<T: DeserializeOwned + Send + 'static> Handle<Get<T>> for Attributes {
+    type Reply = Result<Option<T>, AttributeError>;
+    async fn handle(&mut self, get: Get<T>, cx: &mut Context<Self>) -> Self::Reply {
+        self.at_work(cx, |this| this.get(&get.key))
+    }
+}
+
+impl<T: Serialize + Send + 'static> Handle<Insert<T>> for Attributes {
+    type Reply = Result<(), AttributeError>;
+    async fn handle(&mut self, insert: Insert<T>, cx: &mut Context<Self>) -> Self::Reply {
+        let Insert { key, value, after } = insert;
+        self.at_work(cx, |this| match after {
+            None => this.insert(&key, value),
+            Some(after) => this.insert_expiring(&key, value, after),
+        })
+    }
+}
+
+impl<T: DeserializeOwned + Send + 'static> Handle<Remove<T>> for Attributes {
+    type Reply = Result<Option<T>, AttributeError>;
+    async fn handle(&mut self, remove: Remove<T>, cx: &mut Context<Self>) -> Self::Reply {
+        self.at_work(cx, |this| this.remove(&remove.key))
+    }
+}
+
+impl<F, R> Handle<Update<F>> for Attributes
+where
+    F: FnOnce(&mut Attributes) -> Result<R, AttributeError> + Send + 'static,
+    R: Send + 'static,
+{
+    type Reply = Result<R, AttributeError>;
+    async fn handle(&mut self, Update(change): Update<F>, cx: &mut Context<Self>) -> Self::Reply {
+        self.at_work(cx, |this| this.all_or_nothing(change))
+    }
+}
+
+impl Handle<Clear> for Attributes {
+    type Reply = ();
+    async fn handle(&mut self, _: Clear, cx: &mut Context<Self>) {
+        self.set_now(cx.now());
+        self.clear();
+    }
+}
+
+impl Handle<All> for Attributes {
+    type Reply = Attributes;
+    async fn handle(&mut self, _: All, cx: &mut Context<Self>) -> Attributes {
+        self.set_now(cx.now());
+        self.clone()
+    }
+}
