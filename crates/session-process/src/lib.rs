@@ -11,6 +11,7 @@ pub mod events;
 mod id;
 mod limits;
 mod process;
+pub mod redux;
 mod sessions;
 pub mod store;
 mod sync;
