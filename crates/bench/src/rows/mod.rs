@@ -13,6 +13,7 @@ mod interleave;
 mod life;
 mod lookup;
 mod store;
+mod state;
 
 pub use allocations::{Allocations, count};
 pub use call::Call;
@@ -77,6 +78,7 @@ pub fn all(mode: Mode) -> Vec<Box<dyn Measure>> {
         Box::new(SqliteSave::SIXTY_FOUR),
         Box::new(SqliteSave::MANY),
     ];
+    all.extend(state::all());
     if mode == Mode::Full {
         all.push(Box::new(Fresh::START_MILLION));
         all.push(Box::new(Fresh::IDLE_MILLION));

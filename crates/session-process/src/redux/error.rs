@@ -1,6 +1,6 @@
 //! Why an action was not applied, and why the store could not do something else.
 
-use std::{error::Error as StdError, sync::Arc};
+use std::{error::Error as StdError, fmt, sync::Arc};
 
 use crate::CallError;
 
@@ -58,7 +58,7 @@ impl Refused {
 }
 
 /// Why a dispatch came to nothing.
-#[derive(Debug, thiserror::Error)]
+#[derive(thiserror::Error)]
 #[non_exhaustive]
 pub enum DispatchError<A> {
     /// The session did not handle it. The action is in the error where nobody began to.
@@ -85,6 +85,16 @@ impl<A> DispatchError<A> {
         match self {
             Self::Call(error) => error.kind(),
             Self::Refused(refused) => refused.kind(),
+        }
+    }
+}
+
+// By hand: an action needn't be `Debug`, and may hold what no log should.
+impl<A> fmt::Debug for DispatchError<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Call(error) => f.debug_tuple("Call").field(error).finish(),
+            Self::Refused(refused) => f.debug_tuple("Refused").field(refused).finish(),
         }
     }
 }
