@@ -130,6 +130,7 @@ impl<R: Reducer> Past<R> {
     }
 
     /// Takes a step. It can be taken [`back`](Self::back) until it is [`settled`](Self::settle).
+    #[inline]
     pub(super) fn apply(&mut self, step: Step<R::Action>, at: Timestamp) -> Result<(), Panicked> {
         if step_on(&mut self.state, &step, &self.initial).is_err() {
             self.repair();
@@ -160,10 +161,17 @@ impl<R: Reducer> Past<R> {
     }
 
     /// The step that was just applied stands.
+    #[inline]
     pub(super) fn settle(&mut self) {
         if !self.undone.is_empty() {
             self.undone = VecDeque::new();
         }
+        if self.steps.len() > self.limit {
+            self.shorten();
+        }
+    }
+
+    fn shorten(&mut self) {
         while self.steps.len() > self.limit && self.cursor > 0 {
             let Some(oldest) = self.steps.pop_front() else { return };
             self.cursor -= 1;
@@ -255,18 +263,22 @@ impl<R: Reducer> Past<R> {
     }
 }
 
+#[inline]
 fn step_on<R: Reducer>(state: &mut R, step: &Step<R::Action>, initial: &Initial<R>) -> Result<(), Panicked> {
     catch_unwind(AssertUnwindSafe(|| match step {
         Step::Action(action) => state.reduce(action),
         Step::Reset => *state = initial.make(),
     }))
-    .map_err(|panic| {
-        // Its drop may panic too.
-        if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
-            std::mem::forget(another);
-        }
-        Panicked
-    })
+    .map_err(forget)
+}
+
+#[cold]
+fn forget(panic: Box<dyn std::any::Any + Send>) -> Panicked {
+    // Its drop may panic too.
+    if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
+        std::mem::forget(another);
+    }
+    Panicked
 }
 
 #[cfg(test)]
