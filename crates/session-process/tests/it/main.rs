@@ -11,6 +11,7 @@ mod lifetime;
 mod limits;
 mod messages;
 mod parity;
+mod redux;
 mod rotation;
 mod shutdown;
 mod starting;
