@@ -3,6 +3,9 @@
 #[doc = include_str!("../docs/guarantees.md")]
 pub mod guarantees {}
 
+#[doc = include_str!("../docs/state.md")]
+pub mod state {}
+
 #[doc = include_str!("../docs/errors.md")]
 pub mod errors {}
 

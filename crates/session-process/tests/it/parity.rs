@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use session_process::{
-    CallError, Config, Context, EndReason, Event, Handle, Health, Init, InitError, Process, SessionId, Sessions,
-    StartError,
+    Attributes, CallError, Config, Context, EndReason, Event, Handle, Health, Init, InitError, Process, SessionId,
+    Sessions, StartError,
+    redux::{self, InitialState, Reducer, Setup, Store},
 };
 
 use crate::support::*;
@@ -285,6 +286,84 @@ async fn p13_start_stop_call_cast_and_their_failures_are_events_with_durations()
     assert!(durations[2] < HOUR);
 }
 
+#[tokio::test]
+async fn p14_agent_state_get_put_whole_state_update_and_reset() {
+    let (sessions, clock) = with_clock::<Attributes>(|builder| builder);
+    let a = id("a");
+    sessions.start(&a).await.unwrap();
+    sessions.insert(&a, "user", "Ada").await.unwrap();
+    assert_eq!(
+        sessions.get::<String>(&a, "user").await.unwrap().as_deref(),
+        Some("Ada")
+    );
+    let count = sessions
+        .update(&a, |attributes| {
+            attributes.update("count", |n: &mut u32| {
+                *n += 1;
+                *n
+            })
+        })
+        .await
+        .unwrap();
+    assert_eq!(count, 1);
+    sessions.insert_expiring(&a, "code", 4711, SECOND).await.unwrap();
+    let whole = sessions.attributes(&a).await.unwrap().to_json();
+    assert_eq!(
+        serde_json::Value::from(whole),
+        serde_json::json!({ "code": 4711, "count": 1, "user": "Ada" })
+    );
+    clock.advance(SECOND);
+    assert_eq!(
+        sessions.get::<u32>(&a, "code").await.unwrap(),
+        None,
+        "better: an expiry each"
+    );
+    assert!(sessions.get::<u32>(&a, "user").await.is_err(), "better: typed");
+    sessions.clear(&a).await.unwrap();
+    assert!(sessions.attributes(&a).await.unwrap().is_empty());
+}
+
+#[derive(Clone, Default, PartialEq, Debug, serde::Serialize, serde::Deserialize)]
+struct Sum(i64);
+
+impl Reducer for Sum {
+    type Action = i64;
+    fn reduce(&mut self, n: &i64) {
+        self.0 += n;
+    }
+}
+
+#[tokio::test]
+async fn p15_redux_init_dispatch_state_history_of_100_time_travel_reset_middleware_and_persistence() {
+    let setup = Setup::<Sum>::new()
+        .middleware(redux::Logging)
+        .validate(|n, _| if *n < 0 { Err("negative".into()) } else { Ok(()) });
+    let sessions = Sessions::<Store<Sum>>::builder().extension(setup).build().unwrap();
+    let a = id("a");
+    sessions.start_with(&a, InitialState::new(Sum(1000))).await.unwrap();
+    for _ in 0..150 {
+        sessions.dispatch(&a, 1).await.unwrap();
+    }
+    assert!(sessions.dispatch(&a, -1).await.is_err());
+    assert_eq!(sessions.state(&a).await.unwrap(), Sum(1150));
+    let history = sessions.history(&a).await.unwrap();
+    assert_eq!((history.steps.len(), history.first), (100, 50));
+    sessions.time_travel(&a, 60).await.unwrap();
+    assert_eq!(sessions.state(&a).await.unwrap(), Sum(1060));
+    sessions.undo(&a).await.unwrap();
+    sessions.redo(&a).await.unwrap();
+    assert_eq!(sessions.timeline(&a).await.unwrap().moments.len(), 101, "inspection");
+    let kept = sessions.export(&a).await.unwrap();
+    sessions.reset(&a).await.unwrap();
+    assert_eq!(sessions.state(&a).await.unwrap(), Sum(1000), "the initial state");
+    // After a restart: the state, and the history still replays.
+    let again = Sessions::<Store<Sum>>::builder().build().unwrap();
+    again.start(&a).await.unwrap();
+    again.import(&a, kept).await.unwrap();
+    assert_eq!(again.state(&a).await.unwrap(), Sum(1060));
+    assert_eq!(again.state_at(&a, 150).await.unwrap(), Sum(1150));
+}
+
 #[test]
 fn p16_limits_come_from_a_file_with_clear_errors() {
     let config: Config = serde_json::from_str(
@@ -326,6 +405,45 @@ async fn p18_a_crash_restarts_that_session_alone() {
         sums.push(sessions.call(&id(name), Add(0)).await.unwrap());
     }
     assert_eq!(sums, [5, 0, 5]);
+}
+
+redux::combine! {
+    #[derive(Clone, Default, PartialEq, Debug)]
+    struct Two => #[derive(serde::Deserialize)] #[serde(rename_all = "snake_case")] TwoAction {
+        one: Sum => One explicit,
+        other: Sum => Other explicit,
+    }
+}
+
+#[tokio::test]
+async fn p19_combined_reducers_by_name_effects_selectors_subscriptions_and_a_hook_for_the_unmatched() {
+    let setup = Setup::<Two>::new()
+        .accept_by_name(["one"])
+        .on_unknown(|name, _| (name == "legacy").then_some(TwoAction::Other(100)))
+        .effect(|action, store: &mut redux::After<'_, Two>| {
+            if matches!(action, TwoAction::One(_)) {
+                store.start("later", async { TwoAction::Other(1) });
+            }
+        });
+    let sessions = Sessions::<Store<Two>>::builder().extension(setup).build().unwrap();
+    let a = id("a");
+    sessions.start(&a).await.unwrap();
+    let mut other = sessions.subscribe(&a, |two| two.other.0).await.unwrap();
+    assert_eq!(other.next().await, Some(0), "the current value at once");
+    sessions.dispatch(&a, TwoAction::Other(5)).await.unwrap();
+    assert_eq!(other.next().await, Some(5));
+    sessions.dispatch_by_name(&a, "one", 2.into()).await.unwrap();
+    assert_eq!(other.next().await, Some(6), "by the effect");
+    assert!(sessions.dispatch_by_name(&a, "nothing", 0.into()).await.is_err());
+    sessions.dispatch_by_name(&a, "legacy", 0.into()).await.unwrap();
+    sessions.dispatch_later(&a, TwoAction::One(1)).unwrap();
+    assert_eq!(
+        sessions.select(&a, |two| (two.one.0, two.other.0)).await.unwrap(),
+        (3, 106)
+    );
+    assert!(sessions.cancel_effect(&a, "later").await.unwrap());
+    drop(other);
+    assert_eq!(sessions.store_stats(&a).await.unwrap().subscriptions, 0);
 }
 
 #[tokio::test]
