@@ -80,7 +80,7 @@ async function cart(method, path = "/cart", body = undefined) {
   last = text;
 }
 
-function show({ items, count, total_cents }) {
+function show({ items, count, total_cents, gift_wrap }) {
   const quantities = new Map();
   for (const item of items) quantities.set(item, (quantities.get(item) ?? 0) + 1);
   $("lines").replaceChildren(...[...quantities].map(([item, quantity]) => {
@@ -96,6 +96,8 @@ function show({ items, count, total_cents }) {
   $("count").textContent = count;
   $("empty").hidden = count > 0;
   $("sum").hidden = count === 0;
+  $("wrap").hidden = count === 0;
+  $("gift-wrap").checked = gift_wrap;
   $("total").textContent = euros(total_cents);
   const link = document.querySelector(".to-cart");
   link.hidden = false;
@@ -106,6 +108,16 @@ if ($("cart")) {
   for (const button of document.querySelectorAll("[data-add]")) {
     button.addEventListener("click", () => run(button, () => cart("POST", "/cart", { item: button.dataset.add })));
   }
+  // By its name, to the slice that it is for.
+  $("gift-wrap").addEventListener("change", ({ target }) =>
+    run(target, () => cart("POST", "/actions", { name: "preferences.gift_wrap", payload: target.checked })));
+  // What the house tells everybody.
+  api("GET", "/news").then(({ taken, just_taken: item }) => {
+    const card = item && document.querySelector(`.card[data-item="${CSS.escape(item)}"]`);
+    if (!card) return;
+    $("just-taken").textContent = `Just put into a cart: ${card.dataset.name} (${taken[item]} so far).`;
+    $("just-taken").hidden = false;
+  }).catch(() => {});
   // Asking again and again stands in for live pages, which will be told of each change instead; asking keeps the
   // session alive, which an open page by itself should not.
   const refresh = () => { if (document.visibilityState === "visible") cart("GET").catch(() => {}); };

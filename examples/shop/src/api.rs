@@ -9,16 +9,18 @@ use axum::{
     routing::{delete, get, post},
 };
 use serde::{Deserialize, Serialize};
-use session_process::Sessions;
+use session_process::{Sessions, redux};
 use session_process_axum::Session;
 
 use crate::{
     Shop,
-    cart::{Add, Cart, Look, Remove, SignIn, View, WhoAmI},
-    catalogue::{self, ITEMS, Item},
+    cart::CartAction,
+    catalogue::{self, ITEMS},
     device,
     directory::{Directory, Entry},
     error::{ApiError, ApiJson},
+    house::{House, News},
+    visitor::{AccountAction, View, Visit, Visitor, VisitorAction, look},
 };
 
 /// Far more than any request here needs.
@@ -31,8 +33,10 @@ type Answer<T> = Result<Json<T>, ApiError>;
 pub(crate) fn routes() -> Router<Shop> {
     Router::new()
         .route("/catalogue", get(|| async { Json(&ITEMS) }))
-        .route("/cart", get(look).post(add))
+        .route("/cart", get(cart).post(add))
         .route("/cart/{item}", delete(remove))
+        .route("/actions", post(action))
+        .route("/news", get(news))
         .route("/login", post(login))
         .route("/logout", post(logout))
         .route("/sessions", get(sessions))
@@ -43,8 +47,8 @@ pub(crate) fn routes() -> Router<Shop> {
 }
 
 /// Only looks: who has put nothing into a cart gets neither a process nor a cookie.
-async fn look(session: Session<Cart>) -> Answer<View> {
-    Ok(Json(session.call_if_started(Look).await?.unwrap_or_default()))
+async fn cart(session: Session<Visit>) -> Answer<View> {
+    Ok(Json(look(&session, Visitor::view).await?.unwrap_or_default()))
 }
 
 #[derive(Debug, Deserialize)]
@@ -52,18 +56,45 @@ struct Wanted {
     item: String,
 }
 
-async fn add(session: Session<Cart>, ApiJson(wanted): ApiJson<Wanted>) -> Answer<View> {
+async fn add(session: Session<Visit>, ApiJson(wanted): ApiJson<Wanted>) -> Answer<View> {
+    // Asked here too, so that nonsense begins no session.
     let item = catalogue::find(&wanted.item).ok_or(ApiError::UnknownItem)?;
-    let view = session.call(Add(item)).await?;
-    view.map(Json).ok_or(ApiError::CartFull)
+    dispatch(&session, CartAction::Add(item.id.to_owned())).await
 }
 
-async fn remove(session: Session<Cart>, item: Result<Path<String>, PathRejection>) -> Answer<View> {
-    let item: Option<&Item> = item.ok().and_then(|Path(id)| catalogue::find(&id));
-    let view = session
-        .call_if_started(Remove(item.ok_or(ApiError::UnknownItem)?))
-        .await?;
-    view.flatten().map(Json).ok_or(ApiError::NotInCart)
+async fn remove(session: Session<Visit>, item: Result<Path<String>, PathRejection>) -> Answer<View> {
+    let item = item.ok().and_then(|Path(id)| catalogue::find(&id));
+    let item = item.ok_or(ApiError::UnknownItem)?;
+    if !session.is_started() {
+        return Err(ApiError::NotInCart);
+    }
+    dispatch(&session, CartAction::Remove(item.id.to_owned())).await
+}
+
+async fn dispatch(session: &Session<Visit>, action: impl Into<VisitorAction>) -> Answer<View> {
+    session
+        .call(redux::dispatch(action.into()))
+        .await?
+        .map_err(ApiError::Refused)?;
+    Ok(Json(look(session, Visitor::view).await?.unwrap_or_default()))
+}
+
+/// An action by its name, of those that the page may send.
+#[derive(Debug, Deserialize)]
+struct Named {
+    name: String,
+    #[serde(default)]
+    payload: serde_json::Value,
+}
+
+async fn action(session: Session<Visit>, ApiJson(named): ApiJson<Named>) -> Answer<View> {
+    let by_name = redux::dispatch_by_name(named.name, named.payload);
+    session.call(by_name).await?.map_err(ApiError::Refused)?;
+    Ok(Json(look(&session, Visitor::view).await?.unwrap_or_default()))
+}
+
+async fn news(State(house): State<House>) -> Json<News> {
+    Json(house.news().await)
 }
 
 #[derive(Debug, Deserialize)]
@@ -72,27 +103,33 @@ struct Login {
 }
 
 /// A name is all it takes: this shop shows sessions, not passwords.
-async fn login(session: Session<Cart>, headers: HeaderMap, ApiJson(login): ApiJson<Login>) -> Answer<View> {
+async fn login(
+    session: Session<Visit>,
+    State(directory): State<Directory>,
+    headers: HeaderMap,
+    ApiJson(login): ApiJson<Login>,
+) -> Answer<View> {
     let name = login.name.trim();
     if !(1..=MAX_NAME).contains(&name.chars().count()) || name.chars().any(char::is_control) {
         return Err(ApiError::BadName);
     }
     // A visitor's cart becomes the user's. Another user's does not.
-    let before = session.call_if_started(WhoAmI).await?.flatten();
+    let before = look(&session, |visitor| visitor.account.user.clone()).await?.flatten();
     if before.is_some_and(|before| before != name) {
         session.end().await;
     }
     // First a new id, then the name: an id that somebody planted is never signed in.
-    session.rotate().await?;
+    let id = session.rotate().await?;
     let user_agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
-    let sign_in = SignIn {
+    let device = device::label(user_agent.unwrap_or_default());
+    let sign_in = AccountAction::SignIn {
         name: name.to_owned(),
-        device: device::label(user_agent.unwrap_or_default()),
+        listing: Some(directory.list(name, id, device).into()),
     };
-    Ok(Json(session.call(sign_in).await?))
+    dispatch(&session, sign_in).await
 }
 
-async fn logout(session: Session<Cart>) -> StatusCode {
+async fn logout(session: Session<Visit>) -> StatusCode {
     session.end().await;
     StatusCode::NO_CONTENT
 }
@@ -115,9 +152,9 @@ struct List {
 }
 
 async fn sessions(
-    session: Session<Cart>,
+    session: Session<Visit>,
     State(directory): State<Directory>,
-    State(sessions): State<Sessions<Cart>>,
+    State(sessions): State<Sessions<Visit>>,
 ) -> Answer<List> {
     let user = user(&session).await?;
     let current = session.id();
@@ -139,9 +176,9 @@ async fn sessions(
 
 /// Ends one of the user's own sessions.
 async fn end(
-    session: Session<Cart>,
+    session: Session<Visit>,
     State(directory): State<Directory>,
-    State(sessions): State<Sessions<Cart>>,
+    State(sessions): State<Sessions<Visit>>,
     handle: Result<Path<String>, PathRejection>,
 ) -> Result<StatusCode, ApiError> {
     let user = user(&session).await?;
@@ -157,7 +194,7 @@ async fn end(
     Ok(StatusCode::NO_CONTENT)
 }
 
-async fn user(session: &Session<Cart>) -> Result<String, ApiError> {
-    let user = session.call_if_started(WhoAmI).await?;
+async fn user(session: &Session<Visit>) -> Result<String, ApiError> {
+    let user = look(session, |visitor| visitor.account.user.clone()).await?;
     user.flatten().ok_or(ApiError::NotSignedIn)
 }

@@ -1,100 +1,76 @@
-//! [`Cart`]: the process behind a session.
+//! [`Cart`]: a slice of the [`Visitor`](crate::visitor::Visitor), with its actions.
 
-use serde::Serialize;
-use session_process::{Context, Handle, Process};
+use serde::{Deserialize, Serialize};
+use session_process::redux::Reducer;
 
-use crate::{
-    catalogue::Item,
-    directory::{Directory, Listing},
-};
+use crate::catalogue;
 
 /// More is a mistake or an attack; and what is in the memory of a server has an end.
 pub(crate) const MAX_ITEMS: usize = 99;
 
-/// One visitor's cart, and who the visitor is.
-#[derive(Debug, Default)]
+/// What is in a cart, by the ids of the catalogue.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Cart {
-    items: Vec<&'static Item>,
-    user: Option<String>,
-    /// In the list of the user's sessions for as long as this process lives, however it ends.
-    listing: Option<Listing>,
+    pub(crate) items: Vec<String>,
 }
 
-impl Process for Cart {}
-
-/// What a cart shows.
-#[derive(Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct View {
-    items: Vec<&'static str>,
-    count: usize,
-    total_cents: u64,
-    user: Option<String>,
+/// What can happen to a cart.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CartAction {
+    /// One more of this.
+    Add(String),
+    /// One less of this.
+    Remove(String),
 }
+
+impl Reducer for Cart {
+    type Action = CartAction;
+
+    fn reduce(&mut self, action: &CartAction) {
+        match action {
+            CartAction::Add(item) => self.items.push(item.clone()),
+            CartAction::Remove(item) => {
+                if let Some(last) = self.items.iter().rposition(|other| other == item) {
+                    self.items.remove(last);
+                }
+            }
+        }
+    }
+}
+
+/// Why an action is not for this cart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unfit {
+    Unknown,
+    Full,
+    NotThere,
+}
+
+impl std::fmt::Display for Unfit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Unknown => "we don't sell that",
+            Self::Full => "no more fits into the cart",
+            Self::NotThere => "that is not in the cart",
+        })
+    }
+}
+
+impl std::error::Error for Unfit {}
 
 impl Cart {
-    fn view(&self) -> View {
-        View {
-            items: self.items.iter().map(|item| item.id).collect(),
-            count: self.items.len(),
-            total_cents: self.items.iter().map(|item| item.cents).sum(),
-            user: self.user.clone(),
+    pub(crate) fn check(&self, action: &CartAction) -> Result<(), Unfit> {
+        match action {
+            CartAction::Add(item) if catalogue::find(item).is_none() => Err(Unfit::Unknown),
+            CartAction::Add(_) if self.items.len() >= MAX_ITEMS => Err(Unfit::Full),
+            CartAction::Remove(item) if !self.items.contains(item) => Err(Unfit::NotThere),
+            _ => Ok(()),
         }
     }
-}
 
-pub(crate) struct Look;
-impl Handle<Look> for Cart {
-    type Reply = View;
-    async fn handle(&mut self, _: Look, _: &mut Context<Self>) -> View {
-        self.view()
-    }
-}
-
-/// Replies `None` if the cart is full.
-pub(crate) struct Add(pub(crate) &'static Item);
-impl Handle<Add> for Cart {
-    type Reply = Option<View>;
-    async fn handle(&mut self, Add(item): Add, _: &mut Context<Self>) -> Option<View> {
-        if self.items.len() >= MAX_ITEMS {
-            return None;
-        }
-        self.items.push(item);
-        Some(self.view())
-    }
-}
-
-/// Replies `None` if it isn't there.
-pub(crate) struct Remove(pub(crate) &'static Item);
-impl Handle<Remove> for Cart {
-    type Reply = Option<View>;
-    async fn handle(&mut self, Remove(item): Remove, _: &mut Context<Self>) -> Option<View> {
-        let last = self.items.iter().rposition(|other| other.id == item.id)?;
-        self.items.remove(last);
-        Some(self.view())
-    }
-}
-
-pub(crate) struct WhoAmI;
-impl Handle<WhoAmI> for Cart {
-    type Reply = Option<String>;
-    async fn handle(&mut self, _: WhoAmI, _: &mut Context<Self>) -> Option<String> {
-        self.user.clone()
-    }
-}
-
-pub(crate) struct SignIn {
-    pub(crate) name: String,
-    pub(crate) device: String,
-}
-impl Handle<SignIn> for Cart {
-    type Reply = View;
-    async fn handle(&mut self, SignIn { name, device }: SignIn, cx: &mut Context<Self>) -> View {
-        // First out of the list under the former name, then in.
-        self.listing = None;
-        if let Some(directory) = cx.extension::<Directory>() {
-            self.listing = Some(directory.list(&name, cx.session_id(), device));
-        }
-        self.user = Some(name);
-        self.view()
+    pub(crate) fn total_cents(&self) -> u64 {
+        let items = self.items.iter().filter_map(|item| catalogue::find(item));
+        items.map(|item| item.cents).sum()
     }
 }

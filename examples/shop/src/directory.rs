@@ -54,7 +54,7 @@ impl fmt::Debug for Directory {
 
 /// Keeps a session in the directory until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Listing {
+pub struct Listing {
     directory: Directory,
     user: String,
     id: SessionId,

@@ -8,7 +8,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde_json::json;
+use session_process::redux;
 use session_process_axum::Error as SessionError;
+
+use crate::cart::Unfit;
 
 #[derive(Debug)]
 pub(crate) enum ApiError {
@@ -23,6 +26,8 @@ pub(crate) enum ApiError {
     MethodNotAllowed,
     Body(JsonRejection),
     Session(SessionError),
+    Refused(redux::Refused),
+    History(redux::Error),
 }
 
 impl ApiError {
@@ -50,6 +55,8 @@ impl ApiError {
                 "not with this method",
             ),
             Self::Body(rejection) => return (rejection.status(), "bad_request", rejection.body_text()),
+            Self::Refused(refused) => return refused_parts(refused),
+            Self::History(error) => return (StatusCode::CONFLICT, error.kind(), error.to_string()),
             Self::Session(error) => (error.status(), "session", error.body_text()),
         };
         (status, word, message.to_owned())
@@ -64,6 +71,27 @@ impl ApiError {
         let json = HeaderValue::from_static("application/json");
         response.headers_mut().insert(header::CONTENT_TYPE, json);
         response
+    }
+}
+
+/// A store refused an action: the cart's own reasons, and those of actions that came by name.
+fn refused_parts(refused: &redux::Refused) -> (StatusCode, &'static str, String) {
+    let unfit = match refused {
+        redux::Refused::Rejected { reason, .. } => reason.downcast_ref::<Unfit>(),
+        _ => None,
+    };
+    match unfit {
+        Some(Unfit::Unknown) => ApiError::UnknownItem.parts(),
+        Some(Unfit::Full) => ApiError::CartFull.parts(),
+        Some(Unfit::NotThere) => ApiError::NotInCart.parts(),
+        None => {
+            let status = match refused {
+                redux::Refused::UnknownAction { .. } => StatusCode::NOT_FOUND,
+                redux::Refused::BadPayload { .. } | redux::Refused::Rejected { .. } => StatusCode::UNPROCESSABLE_ENTITY,
+                _ => StatusCode::INTERNAL_SERVER_ERROR,
+            };
+            (status, refused.kind(), refused.to_string())
+        }
     }
 }
 

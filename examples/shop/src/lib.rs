@@ -1,21 +1,30 @@
-//! A small shop. Every visitor has one live [`Cart`]: all tabs and requests of one browser go through it.
+//! A small shop. Every visitor has one live process: all tabs and requests of one browser go through it.
+//!
+//! All three styles of state are here: a visitor is a Redux store of slices, and what the house tells everybody is in a
+//! plain process and in attributes.
 //!
 //! | Module | |
 //! |---|---|
-//! | [`cart`] | the process: what a session holds and does |
+//! | [`visitor`] | what a session holds, as a store of slices |
+//! | [`cart`] | one of the slices |
+//! | `house` | what all visitors share: a plain process, and attributes |
+//! | `developer` | what happened in a session, with time travel |
 //! | [`directory`] | which sessions a user has |
 //! | `api` | JSON under `/api` |
-//! | `page` | the two pages and their files |
+//! | `page` | the pages and their files |
 //!
 //! Run it with `cargo run -p shop`.
 
 mod api;
 pub mod cart;
 mod catalogue;
+mod developer;
 mod device;
 pub mod directory;
 mod error;
+mod house;
 mod page;
+pub mod visitor;
 
 use axum::{
     Router,
@@ -28,31 +37,42 @@ use session_process::{BuildError, Builder, Sessions};
 use session_process_axum::SessionLayer;
 use tower_http::csrf::CsrfLayer;
 
-use self::{cart::Cart, directory::Directory, error::ApiError};
+use self::{directory::Directory, error::ApiError, house::House, visitor::Visit};
 
 /// What the shop runs on. Many can live in one program, as the tests do.
 #[derive(Debug, Clone)]
 pub struct Shop {
-    sessions: Sessions<Cart>,
+    sessions: Sessions<Visit>,
     directory: Directory,
+    house: House,
+    developer: bool,
 }
 
 impl Shop {
-    /// A shop with these limits: `Sessions::<Cart>::builder()` has the usual ones.
+    /// A shop with these limits: `Sessions::builder()` has the usual ones.
     ///
     /// # Errors
     /// [`BuildError`]: a limit of zero, or no tokio runtime.
-    pub fn new(limits: Builder<Cart>) -> Result<Self, BuildError> {
-        let directory = Directory::default();
+    pub fn new(limits: Builder<Visit>) -> Result<Self, BuildError> {
+        let house = House::open()?;
         Ok(Self {
-            sessions: limits.extension(directory.clone()).build()?,
-            directory,
+            sessions: limits.extension(visitor::setup(house.clone())).build()?,
+            directory: Directory::default(),
+            house,
+            developer: false,
         })
     }
 
-    /// The carts.
+    /// The same with the developer page: `/developer`.
     #[must_use]
-    pub fn sessions(&self) -> &Sessions<Cart> {
+    pub fn with_developer_page(mut self) -> Self {
+        self.developer = true;
+        self
+    }
+
+    /// The visitors.
+    #[must_use]
+    pub fn sessions(&self) -> &Sessions<Visit> {
         &self.sessions
     }
 }
@@ -63,7 +83,13 @@ impl FromRef<Shop> for Directory {
     }
 }
 
-impl FromRef<Shop> for Sessions<Cart> {
+impl FromRef<Shop> for House {
+    fn from_ref(shop: &Shop) -> Self {
+        shop.house.clone()
+    }
+}
+
+impl FromRef<Shop> for Sessions<Visit> {
     fn from_ref(shop: &Shop) -> Self {
         shop.sessions.clone()
     }
@@ -78,9 +104,14 @@ pub fn app(shop: &Shop) -> Router {
     let sessions = SessionLayer::new(shop.sessions.clone()).with_insecure_cookies();
     let sessions = sessions.expect("a plain cookie contradicts nothing");
     let csrf = CsrfLayer::new().with_rejection_response(|_| ApiError::CrossSite.response());
+    let (mut pages, mut api) = (page::routes(), api::routes());
+    if shop.developer {
+        pages = pages.merge(page::developer());
+        api = api.merge(developer::api());
+    }
     Router::new()
-        .merge(page::routes())
-        .nest("/api", api::routes())
+        .merge(pages)
+        .nest("/api", api)
         .fallback(page::not_found)
         .with_state(shop.clone())
         .layer(sessions)

@@ -15,10 +15,11 @@ use tokio::net::TcpListener;
 const HELP: &str = "\
 A small shop on session-process.
 
-Usage: shop [--host ADDRESS] [--port N]
+Usage: shop [--host ADDRESS] [--port N] [--developer]
 
   --host ADDRESS  where to listen (default: 127.0.0.1)
   --port N        0 picks a free one (default: 3000)
+  --developer     a page that shows what happened in your session: /developer
   --help          this text
 ";
 
@@ -28,6 +29,7 @@ const DRAIN: Duration = Duration::from_secs(3);
 struct Options {
     host: IpAddr,
     port: u16,
+    developer: bool,
 }
 
 #[tokio::main]
@@ -47,7 +49,10 @@ async fn run() -> Result<(), Box<dyn Error>> {
         io::stdout().write_all(HELP.as_bytes())?;
         return Ok(());
     };
-    let shop = Shop::new(Sessions::builder())?;
+    let mut shop = Shop::new(Sessions::builder())?;
+    if options.developer {
+        shop = shop.with_developer_page();
+    }
     let app = app(&shop);
     // Before anybody is told the address: a signal from then on is not missed.
     let stop = stop_signal()?;
@@ -97,12 +102,14 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
     let mut options = Options {
         host: IpAddr::from([127, 0, 0, 1]),
         port: 3000,
+        developer: false,
     };
     let mut arguments = lexopt::Parser::from_env();
     while let Some(argument) = arguments.next()? {
         match argument {
             Long("host") => options.host = arguments.value()?.parse()?,
             Short('p') | Long("port") => options.port = arguments.value()?.parse()?,
+            Long("developer") => options.developer = true,
             Short('h') | Long("help") => return Ok(None),
             _ => return Err(argument.unexpected()),
         }

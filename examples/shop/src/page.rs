@@ -10,14 +10,15 @@ use session_process_axum::{Error, Session};
 
 use crate::{
     Shop,
-    cart::{Cart, WhoAmI},
     catalogue::{ITEMS, Item, price},
+    visitor::{Visit, look},
 };
 
 const LAYOUT: &str = include_str!("../assets/layout.html");
 const SHOP: &str = include_str!("../assets/shop.html");
 const NOT_FOUND: &str = include_str!("../assets/not_found.html");
 const SESSIONS: &str = include_str!("../assets/sessions.html");
+const DEVELOPER: &str = include_str!("../assets/developer.html");
 
 pub(crate) fn routes() -> Router<Shop> {
     Router::new()
@@ -37,6 +38,24 @@ pub(crate) fn routes() -> Router<Shop> {
         )
 }
 
+/// With `--developer` only.
+pub(crate) fn developer() -> Router<Shop> {
+    Router::new()
+        .route("/developer", get(developer_page))
+        .route(
+            "/developer.js",
+            get(|| file("text/javascript; charset=utf-8", include_str!("../assets/developer.js"))),
+        )
+        .route(
+            "/developer.css",
+            get(|| file("text/css; charset=utf-8", include_str!("../assets/developer.css"))),
+        )
+}
+
+async fn developer_page() -> Html<String> {
+    page("What happened · Hearth & Shelf", DEVELOPER)
+}
+
 async fn file(kind: &'static str, content: &'static str) -> impl IntoResponse {
     // Asked for again each time, as a new build may have changed it.
     let headers = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")];
@@ -46,14 +65,14 @@ async fn file(kind: &'static str, content: &'static str) -> impl IntoResponse {
     )
 }
 
-async fn shop(session: Session<Cart>) -> Result<Html<String>, Error> {
+async fn shop(session: Session<Visit>) -> Result<Html<String>, Error> {
     let cards: String = ITEMS.iter().map(card).collect();
     let account = account(&session).await?;
     let main = fill(SHOP, &[("cards", &cards), ("account", &account)]);
     Ok(page("Hearth & Shelf", &main))
 }
 
-async fn sessions(session: Session<Cart>) -> Result<Html<String>, Error> {
+async fn sessions(session: Session<Visit>) -> Result<Html<String>, Error> {
     let account = account(&session).await?;
     Ok(page(
         "Your sessions · Hearth & Shelf",
@@ -61,7 +80,7 @@ async fn sessions(session: Session<Cart>) -> Result<Html<String>, Error> {
     ))
 }
 
-pub(crate) async fn not_found(session: Session<Cart>) -> Result<(StatusCode, Html<String>), Error> {
+pub(crate) async fn not_found(session: Session<Visit>) -> Result<(StatusCode, Html<String>), Error> {
     let main = fill(NOT_FOUND, &[("account", &account(&session).await?)]);
     Ok((StatusCode::NOT_FOUND, page("Not found · Hearth & Shelf", &main)))
 }
@@ -89,8 +108,8 @@ fn card(item: &Item) -> String {
 }
 
 /// Who is signed in, or the form for it. Does not begin a session.
-async fn account(session: &Session<Cart>) -> Result<String, Error> {
-    Ok(match session.call_if_started(WhoAmI).await?.flatten() {
+async fn account(session: &Session<Visit>) -> Result<String, Error> {
+    Ok(match look(session, |visitor| visitor.account.user.clone()).await?.flatten() {
         Some(name) => format!(
             r#"<p class="hello">Hello, <strong id="user">{}</strong></p><button type="button" class="quiet" id="logout">Sign out</button>"#,
             escape(&name)

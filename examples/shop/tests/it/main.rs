@@ -3,4 +3,5 @@
 mod api;
 mod page;
 mod program;
+mod state;
 mod support;

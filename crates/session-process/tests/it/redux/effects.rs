@@ -67,7 +67,7 @@ async fn an_effect_is_dropped_with_its_session_and_its_panic_is_its_own() {
     let setup = Setup::new().effect(move |action, store: &mut After<'_, Cart>| {
         let (gate, held) = (passing.clone(), std::sync::Arc::clone(&effect_holds));
         match action {
-            CartAction::Clear => store.start("breaks", async { None::<CartAction>.expect("as told") }),
+            CartAction::Clear => store.start("breaks", breaks()),
             _ => store.start("waits", async move {
                 let _held = held;
                 gate.pass().await;
@@ -85,4 +85,8 @@ async fn an_effect_is_dropped_with_its_session_and_its_panic_is_its_own() {
     sessions.terminate(&a).await.unwrap();
     // Ours and that of the set-up.
     until(|| std::sync::Arc::strong_count(&held) == 2).await;
+}
+
+async fn breaks() -> CartAction {
+    panic!("as told")
 }
