@@ -110,7 +110,8 @@ if ($("cart")) {
   }
   // By its name, to the slice that it is for.
   $("gift-wrap").addEventListener("change", ({ target }) =>
-    run(target, () => cart("POST", "/actions", { name: "preferences.gift_wrap", payload: target.checked })));
+    run(target, () => cart("POST", "/actions", { name: "preferences.gift_wrap", payload: target.checked }))
+      .then(() => { if (last) target.checked = JSON.parse(last).gift_wrap; }));
   // What the house tells everybody.
   api("GET", "/news").then(({ taken, just_taken: item }) => {
     const card = item && document.querySelector(`.card[data-item="${CSS.escape(item)}"]`);

@@ -15,30 +15,36 @@ use crate::{Context, Handle, Init, InitError, Process};
 
 impl Process for Attributes {}
 
-/// Without attributes; with the [`Limits`] that were given to [`Builder::extension`](crate::Builder::extension), if
-/// any were.
+/// Without attributes.
+///
+/// The [`Limits`] are those that were given to [`Builder::extension`](crate::Builder::extension), if any were.
 impl Init for Attributes {
     async fn init((): (), cx: &mut Context<Self>) -> Result<Self, InitError> {
-        let limits = cx.extension::<Limits>().map(|limits| *limits);
-        Ok(Self::new(cx.now()).with_limits(limits.unwrap_or_default()))
+        Ok(Self::new(cx.now()))
     }
 }
 
-/// With these attributes and their limits.
+/// With these attributes, and their limits if they were given any.
 impl Init<Attributes> for Attributes {
-    async fn init(mut attributes: Attributes, cx: &mut Context<Self>) -> Result<Self, InitError> {
-        attributes.set_now(cx.now());
+    async fn init(attributes: Attributes, _: &mut Context<Self>) -> Result<Self, InitError> {
         Ok(attributes)
     }
 }
 
 impl Attributes {
+    /// Of each message, before all else.
+    fn come_to(&mut self, cx: &Context<Self>) {
+        self.set_now(cx.now());
+        // With the first message and not at the start: a snapshot has none either.
+        self.limit(|| cx.extension::<Limits>().map(|limits| *limits).unwrap_or_default());
+    }
+
     fn at_work<R>(
         &mut self,
         cx: &Context<Self>,
         work: impl FnOnce(&mut Self) -> Result<R, AttributeError>,
     ) -> Result<R, AttributeError> {
-        self.set_now(cx.now());
+        self.come_to(cx);
         catch_unwind(AssertUnwindSafe(|| work(self))).unwrap_or(Err(AttributeError::Panicked))
     }
 }
@@ -82,7 +88,7 @@ where
 impl Handle<Clear> for Attributes {
     type Reply = ();
     async fn handle(&mut self, _: Clear, cx: &mut Context<Self>) {
-        self.set_now(cx.now());
+        self.come_to(cx);
         self.clear();
     }
 }
@@ -90,7 +96,7 @@ impl Handle<Clear> for Attributes {
 impl Handle<All> for Attributes {
     type Reply = Attributes;
     async fn handle(&mut self, _: All, cx: &mut Context<Self>) -> Attributes {
-        self.set_now(cx.now());
+        self.come_to(cx);
         self.clone()
     }
 }

@@ -45,7 +45,7 @@ impl Serialize for Attributes {
     }
 }
 
-/// With the default [`Limits`](super::Limits), as they were at the moment of writing: [`Attributes::set_now`].
+/// Without limits of their own, and as they were at the moment of writing: [`Attributes::set_now`].
 impl<'de> Deserialize<'de> for Attributes {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let saved = Saved::deserialize(deserializer)?;

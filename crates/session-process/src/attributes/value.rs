@@ -34,7 +34,8 @@ pub struct Attributes {
     now: Timestamp,
     /// Nothing expires before it.
     next_expiry: Timestamp,
-    limits: Limits,
+    /// `None`: the default ones, or those of the engine that it comes to.
+    limits: Option<Limits>,
     journal: Vec<(Arc<str>, Option<Attribute>)>,
     /// How many `all_or_nothing` are under way.
     depth: u32,
@@ -60,7 +61,7 @@ impl Attributes {
             version,
             now,
             next_expiry: Timestamp::default(),
-            limits: Limits::default(),
+            limits: None,
             journal: Vec::new(),
             depth: 0,
         };
@@ -71,8 +72,13 @@ impl Attributes {
     /// The same with other limits.
     #[must_use]
     pub fn with_limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
+        self.limits = Some(limits);
         self
+    }
+
+    /// Takes on the limits that `find` finds, unless it has any.
+    pub(super) fn limit(&mut self, find: impl FnOnce() -> Limits) {
+        self.limits.get_or_insert_with(find);
     }
 
     /// For a record. What has expired is not in it.
@@ -84,7 +90,7 @@ impl Attributes {
     /// The limits on what is set.
     #[must_use]
     pub fn limits(&self) -> Limits {
-        self.limits
+        self.limits.unwrap_or_default()
     }
 
     /// The moment at which this is looked at.
@@ -311,17 +317,17 @@ impl Attributes {
             Some(key) => key,
             None => self.checked(key)?,
         };
-        if is_new && self.map.len() >= self.limits.max_count {
-            let max = self.limits.max_count;
+        if is_new && self.map.len() >= self.limits().max_count {
+            let max = self.limits().max_count;
             return Err(AttributeError::TooMany { key, max });
         }
-        let json = json::write(&key, value, self.limits.max_value_len)?;
+        let json = json::write(&key, value, self.limits().max_value_len)?;
         self.set(key, json, expires_at);
         Ok(())
     }
 
     fn checked(&self, key: &str) -> Result<Arc<str>, AttributeError> {
-        let max = self.limits.max_key_len;
+        let max = self.limits().max_key_len;
         if key.len() > max {
             return Err(AttributeError::KeyTooLong { len: key.len(), max });
         }

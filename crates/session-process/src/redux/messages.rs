@@ -110,7 +110,7 @@ where
 impl<R: Reducer> Store<R> {
     fn admit_subscription(&mut self, cx: &Context<Self>) -> Result<(), Error> {
         let max = self.setup(cx).max_subscriptions;
-        if self.subscribers.len() >= max {
+        if !self.subscribers.has_room(max) {
             return Err(Error::TooManySubscriptions { max });
         }
         Ok(())

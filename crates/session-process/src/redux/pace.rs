@@ -36,7 +36,8 @@ enum Kind {
 }
 
 impl Pace {
-    /// Holds an action until none of this key has come for `quiet`; only the last of them happens.
+    /// Holds an action until none of this key has come for `quiet`; only the last of them happens. While they keep
+    /// coming, none does.
     pub fn debounce(key: impl Into<Cow<'static, str>>, quiet: Duration) -> Self {
         let (key, time, kind) = (key.into(), quiet, Kind::Debounce);
         Self { key, kind, time }

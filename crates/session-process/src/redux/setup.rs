@@ -123,7 +123,8 @@ impl<R: Reducer> Setup<R> {
 
     /// Actions that may come by name, from the network: `"cart.add_item"`, or `"cart.*"` for all below `cart`, or
     /// `"*"`. Without this, none may: an action that only the program itself means to dispatch, such as the result of
-    /// an effect, is not for everybody who can send a request.
+    /// an effect, is not for everybody who can send a request. (A name that ends at a slice, `"cart"`, accepts all of
+    /// its actions: serde then finds them in the payload.)
     pub fn accept_by_name<N: Into<Cow<'static, str>>>(mut self, names: impl IntoIterator<Item = N>) -> Self {
         self.by_name.extend(names.into_iter().map(Into::into));
         self

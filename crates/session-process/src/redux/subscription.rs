@@ -111,6 +111,12 @@ impl<R: 'static> Subscribers<R> {
         self.list.len()
     }
 
+    /// Whether there is room for one more.
+    pub(super) fn has_room(&mut self, max: usize) -> bool {
+        // Those that were dropped say so themselves; their messages may just be on the way.
+        self.list.len() < max || self.len() < max
+    }
+
     /// By what `select` returns.
     pub(super) fn add<T, F>(&mut self, select: F, now: T, unsubscribe: &Unsubscribe) -> Subscription<T>
     where

@@ -91,8 +91,18 @@ async fn limits_come_from_the_builder_and_a_start_may_bring_values() {
     let mut given = Attributes::new(Timestamp::default());
     given.insert("one", 1).unwrap();
     given.insert("two", 2).unwrap();
-    sessions.start_with(&id("b"), given).await.unwrap();
+    sessions.start_with(&id("b"), given.clone()).await.unwrap();
     assert_eq!(sessions.remove(&id("b"), "two").await.unwrap(), Some(2));
+    assert_eq!(
+        sessions.insert(&id("b"), "two", 2).await.unwrap_err().kind(),
+        "too_many"
+    );
+    // Their own limits stay.
+    sessions
+        .start_with(&id("c"), given.with_limits(Limits::new().max_count(3)))
+        .await
+        .unwrap();
+    sessions.insert(&id("c"), "three", 3).await.unwrap();
 }
 
 #[tokio::test]
