@@ -75,6 +75,10 @@ impl<P: Process> Sessions<P> {
         }
     }
 
+    pub(crate) fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
     /// The same sessions, seen as processes of another type.
     #[must_use]
     pub fn of<Q: Process>(&self) -> Sessions<Q> {

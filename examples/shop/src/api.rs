@@ -75,7 +75,7 @@ async fn dispatch(session: &Session<Visit>, action: impl Into<VisitorAction>) ->
     session
         .call(redux::dispatch(action.into()))
         .await?
-        .map_err(ApiError::Refused)?;
+        .map_err(|refused| ApiError::Refused(*refused))?;
     Ok(Json(look(session, Visitor::view).await?.unwrap_or_default()))
 }
 
@@ -89,7 +89,10 @@ struct Named {
 
 async fn action(session: Session<Visit>, ApiJson(named): ApiJson<Named>) -> Answer<View> {
     let by_name = redux::dispatch_by_name(named.name, named.payload);
-    session.call(by_name).await?.map_err(ApiError::Refused)?;
+    session
+        .call(by_name)
+        .await?
+        .map_err(|refused| ApiError::Refused(*refused))?;
     Ok(Json(look(&session, Visitor::view).await?.unwrap_or_default()))
 }
 

@@ -27,7 +27,7 @@ pub struct DispatchByName {
 }
 
 /// Applies an action by its name, if [`Setup::accept_by_name`] accepts it. An action without a payload takes `null`.
-/// The reply is `Result<Dispatched, Refused>`.
+/// The reply is `Result<Dispatched, Box<Refused>>`.
 pub fn dispatch_by_name(name: impl Into<String>, payload: Value) -> DispatchByName {
     let name = name.into();
     DispatchByName { name, payload }
@@ -38,7 +38,7 @@ where
     R: Reducer,
     R::Action: DeserializeOwned,
 {
-    type Reply = Result<Dispatched, Refused>;
+    type Reply = Result<Dispatched, Box<Refused>>;
     async fn handle(&mut self, by_name: DispatchByName, cx: &mut Context<Self>) -> Self::Reply {
         let setup = self.setup(cx);
         let action = catch_unwind(AssertUnwindSafe(|| find(&setup, by_name)));
@@ -63,7 +63,8 @@ where
         payload: Value,
     ) -> Result<Dispatched, DispatchError<DispatchByName>> {
         let outcome = self.call(id, dispatch_by_name(name, payload)).await;
-        outcome.map_err(DispatchError::Call)?.map_err(DispatchError::Refused)
+        let outcome = outcome.map_err(DispatchError::Call)?;
+        outcome.map_err(|refused| DispatchError::Refused(*refused))
     }
 }
 

@@ -20,13 +20,14 @@ use crate::{Context, Handle};
 /// Applies an action: [`dispatch`].
 pub struct Dispatch<A>(pub(super) A);
 
-/// Applies an action. The reply is `Result<Dispatched, Refused>`.
+/// Applies an action. The reply is `Result<Dispatched, Box<Refused>>`: in a box, as a reply is carried past all that an
+/// action passes, and most are not refused.
 pub fn dispatch<A>(action: A) -> Dispatch<A> {
     Dispatch(action)
 }
 
 impl<R: Reducer> Handle<Dispatch<R::Action>> for Store<R> {
-    type Reply = Result<Dispatched, Refused>;
+    type Reply = Result<Dispatched, Box<Refused>>;
     async fn handle(&mut self, Dispatch(action): Dispatch<R::Action>, cx: &mut Context<Self>) -> Self::Reply {
         self.dispatch(action, cx)
     }

@@ -3,7 +3,7 @@
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{DispatchError, Dispatched, Error, History, Reducer, Store, StoreStats, Subscription, messages};
-use crate::{CastError, Handle, SessionId, Sessions};
+use crate::{CastError, Handle, SessionId, Sessions, engine};
 
 /// Stores by session id. Each is one message: with the deadline, the errors and the cancel safety of
 /// [`call`](Sessions::call).
@@ -26,8 +26,10 @@ impl<R: Reducer> Sessions<Store<R>> {
         id: &SessionId,
         action: impl Into<R::Action>,
     ) -> Result<Dispatched, DispatchError<R::Action>> {
-        match self.call(id, messages::dispatch(action.into())).await {
-            Ok(outcome) => outcome.map_err(DispatchError::Refused),
+        // Not by way of `call`, whose future would be one more to carry about.
+        let (engine, within) = (self.engine(), self.config().call_timeout);
+        match engine::call::<Store<R>, _>(engine, id, messages::dispatch(action.into()), within).await {
+            Ok(outcome) => outcome.map_err(|refused| DispatchError::Refused(*refused)),
             Err(error) => Err(DispatchError::Call(error.map(|messages::Dispatch(action)| action))),
         }
     }

@@ -163,7 +163,11 @@ impl<R: Reducer> Store<R> {
 
     /// An action from outside.
     #[inline]
-    pub(super) fn dispatch(&mut self, mut action: R::Action, cx: &mut Context<Self>) -> Result<Dispatched, Refused> {
+    pub(super) fn dispatch(
+        &mut self,
+        mut action: R::Action,
+        cx: &mut Context<Self>,
+    ) -> Result<Dispatched, Box<Refused>> {
         if let Some(pace) = self.bind(cx).setup.pace.clone() {
             let pace = catch_unwind(AssertUnwindSafe(|| pace(&action)));
             let pace = pace.map_err(|_| Refused::MiddlewarePanicked { by: "pace" })?;
@@ -186,7 +190,7 @@ impl<R: Reducer> Store<R> {
     }
 
     /// An action and those that follow it. Its position.
-    fn run(&mut self, action: R::Action, cx: &mut Context<Self>) -> Result<u64, Refused> {
+    fn run(&mut self, action: R::Action, cx: &mut Context<Self>) -> Result<u64, Box<Refused>> {
         if self.bind(cx).setup.middleware.is_empty() {
             return self.apply(action);
         }
@@ -213,13 +217,13 @@ impl<R: Reducer> Store<R> {
 
     /// Without middleware.
     #[inline]
-    fn apply(&mut self, action: R::Action) -> Result<u64, Refused> {
+    fn apply(&mut self, action: R::Action) -> Result<u64, Box<Refused>> {
         let at = self
             .bound
             .as_ref()
             .map_or(Timestamp::default(), |bound| bound.clock.calendar());
         let applied = self.past.apply(Step::Action(action), at);
-        applied.map_err(|_| Refused::ReducerPanicked)?;
+        applied.map_err(|_| Box::new(Refused::ReducerPanicked))?;
         let position = self.past.position();
         self.past.settle();
         self.subscribers.tell(&self.past.state);
@@ -232,14 +236,14 @@ impl<R: Reducer> Store<R> {
         mut action: R::Action,
         following: &mut VecDeque<R::Action>,
         cx: &mut Context<Self>,
-    ) -> Result<u64, Refused> {
+    ) -> Result<u64, Box<Refused>> {
         let bound = self.bind(cx);
         let (setup, at) = (Arc::clone(&bound.setup), bound.clock.calendar());
         for middleware in &setup.middleware {
             action = before(&**middleware, action, &self.past.state)?;
         }
         let applied = self.past.apply(Step::Action(action), at);
-        applied.map_err(|_| Refused::ReducerPanicked)?;
+        applied.map_err(|_| Box::new(Refused::ReducerPanicked))?;
         let position = self.past.position();
         let mut wanted = Wanted::default();
         if let Some(action) = self.past.newest() {
@@ -254,7 +258,7 @@ impl<R: Reducer> Store<R> {
                 if catch_unwind(AssertUnwindSafe(|| middleware.after(action, &mut store))).is_err() {
                     let by = middleware.name();
                     self.past.back();
-                    return Err(Refused::MiddlewarePanicked { by });
+                    return Err(Refused::MiddlewarePanicked { by }.into());
                 }
             }
         }
@@ -284,14 +288,14 @@ impl<R: Reducer> Store<R> {
     }
 }
 
-fn before<R: Reducer>(middleware: &dyn Middleware<R>, action: R::Action, state: &R) -> Result<R::Action, Refused> {
+fn before<R: Reducer>(middleware: &dyn Middleware<R>, action: R::Action, state: &R) -> Result<R::Action, Box<Refused>> {
     match catch_unwind(AssertUnwindSafe(|| middleware.before(action, state))) {
         Ok(Ok(action)) => Ok(action),
-        Ok(Err(reason)) => Err(Refused::Rejected {
+        Ok(Err(reason)) => Err(Box::new(Refused::Rejected {
             by: middleware.name(),
             reason: Arc::from(reason),
-        }),
-        Err(_) => Err(Refused::MiddlewarePanicked { by: middleware.name() }),
+        })),
+        Err(_) => Err(Box::new(Refused::MiddlewarePanicked { by: middleware.name() })),
     }
 }
 
