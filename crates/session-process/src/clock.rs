@@ -89,24 +89,43 @@ impl Clock {
 #[derive(Debug, Clone)]
 pub(crate) struct SystemClock {
     runtime: tokio::runtime::Handle,
+    monotonic: Monotonic,
+}
+
+impl SystemClock {
+    fn start(runtime: tokio::runtime::Handle) -> Self {
+        Self {
+            runtime,
+            monotonic: Monotonic::start(),
+        }
+    }
+
+    #[inline]
+    fn now(&self) -> u64 {
+        self.monotonic.elapsed()
+    }
+}
+
+/// Nanoseconds since it was started, on the system's monotonic clock; see [`SystemClock`] for its resolution.
+#[derive(Debug, Clone)]
+pub(crate) struct Monotonic {
     #[cfg(target_os = "linux")]
     epoch: u64,
     #[cfg(not(target_os = "linux"))]
     epoch: std::time::Instant,
 }
 
-impl SystemClock {
+impl Monotonic {
     #[cfg(target_os = "linux")]
-    fn start(runtime: tokio::runtime::Handle) -> Self {
+    pub(crate) fn start() -> Self {
         Self {
-            runtime,
             epoch: Self::last_tick(),
         }
     }
 
     #[cfg(target_os = "linux")]
     #[inline]
-    fn now(&self) -> u64 {
+    pub(crate) fn elapsed(&self) -> u64 {
         Self::last_tick() - self.epoch
     }
 
@@ -119,15 +138,14 @@ impl SystemClock {
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn start(runtime: tokio::runtime::Handle) -> Self {
+    pub(crate) fn start() -> Self {
         Self {
-            runtime,
             epoch: std::time::Instant::now(),
         }
     }
 
     #[cfg(not(target_os = "linux"))]
-    fn now(&self) -> u64 {
+    pub(crate) fn elapsed(&self) -> u64 {
         nanos(self.epoch.elapsed())
     }
 
@@ -161,6 +179,8 @@ mod manual {
     };
 
     use tokio::sync::Notify;
+
+    use crate::Timestamp;
 
     /// A clock that stands still until a test moves it. Give it to [`Builder::clock`](crate::Builder::clock).
     ///
@@ -204,6 +224,21 @@ mod manual {
         #[must_use]
         pub fn elapsed(&self) -> Duration {
             Duration::from_nanos(self.nanos())
+        }
+
+        /// The time on this clock as calendar time, for a store: the Unix epoch is its zero.
+        ///
+        /// ```
+        /// use std::time::Duration;
+        /// use session_process::{ManualClock, Timestamp};
+        ///
+        /// let clock = ManualClock::new();
+        /// clock.advance(Duration::from_secs(1));
+        /// assert_eq!(clock.timestamp(), Timestamp::from_micros(1_000_000));
+        /// ```
+        #[must_use]
+        pub fn timestamp(&self) -> Timestamp {
+            Timestamp::default().saturating_add(self.elapsed())
         }
 
         pub(super) fn nanos(&self) -> u64 {

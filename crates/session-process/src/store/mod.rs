@@ -7,6 +7,7 @@
 mod change;
 mod error;
 mod key;
+mod memory;
 mod record;
 
 use std::{future::Future, pin::Pin};
@@ -18,6 +19,7 @@ pub use self::{
     },
     error::StoreError,
     key::SessionKey,
+    memory::MemoryStore,
     record::{Attribute, AttributeMap, Epoch, Lifetime, Owner, OwnerText, Record, Snapshot, Version},
 };
 use crate::Timestamp;
