@@ -12,6 +12,7 @@ mod id;
 mod limits;
 mod process;
 pub mod redux;
+pub mod records;
 mod sessions;
 pub mod store;
 mod sync;

@@ -6,7 +6,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::AttributeError;
 
-pub(super) fn read<T: DeserializeOwned>(key: &str, json: &str) -> Result<T, AttributeError> {
+pub(crate) fn read<T: DeserializeOwned>(key: &str, json: &str) -> Result<T, AttributeError> {
     serde_json::from_str(json).map_err(|error| AttributeError::WrongType {
         key: Arc::from(key),
         expected: type_name::<T>(),

@@ -1,5 +1,10 @@
 //! [`Limits`]: how much a session's attributes may hold.
 
+use std::sync::Arc;
+
+use super::AttributeError;
+use crate::store::AttributeMap;
+
 /// How much a session's attributes may hold. They bind what is set, not what is already there.
 ///
 /// | Limit | Ours | gopgsession | Why |
@@ -54,5 +59,36 @@ impl Limits {
     pub fn max_count(mut self, count: usize) -> Self {
         self.max_count = count;
         self
+    }
+
+    /// Attributes that were not set one by one under these limits, in place of those `before`.
+    pub(crate) fn check(self, map: &AttributeMap, before: &AttributeMap) -> Result<(), AttributeError> {
+        for (key, attribute) in map
+            .iter()
+            .filter(|(key, attribute)| before.get(*key) != Some(attribute))
+        {
+            if key.is_empty() || key.chars().any(char::is_control) {
+                return Err(AttributeError::InvalidKey);
+            }
+            if key.len() > self.max_key_len {
+                return Err(AttributeError::KeyTooLong {
+                    len: key.len(),
+                    max: self.max_key_len,
+                });
+            }
+            if attribute.json.len() > self.max_value_len {
+                return Err(AttributeError::ValueTooLong {
+                    key: Arc::clone(key),
+                    max: self.max_value_len,
+                });
+            }
+        }
+        match map.keys().next_back() {
+            Some(key) if map.len() > self.max_count.max(before.len()) => Err(AttributeError::TooMany {
+                key: Arc::clone(key),
+                max: self.max_count,
+            }),
+            _ => Ok(()),
+        }
     }
 }

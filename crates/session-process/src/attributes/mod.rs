@@ -79,3 +79,5 @@ pub use self::{
     sessions::Error,
     value::Attributes,
 };
+pub(crate) use self::json::read as read_json;
+pub use self::{error::AttributeError, limits::Limits, value::Attributes};

@@ -1,6 +1,9 @@
 use std::time::Duration;
 
-use crate::{EndReason, PublicHandle};
+use crate::{
+    EndReason, PublicHandle,
+    store::{SessionKey, Version},
+};
 
 /// Something that happened in an engine. Sessions appear by their [`PublicHandle`]; no event holds an id, a message
 /// or a state.
@@ -113,6 +116,54 @@ pub enum Event {
         expired: usize,
         /// How long the sweep took.
         took: Duration,
+    },
+    /// A session was saved in the store: made or changed. Of [`SessionRecords`](crate::records::SessionRecords), as
+    /// all events from here on; sessions appear by the first bytes of their key.
+    RecordSaved {
+        /// The session.
+        key: SessionKey,
+        /// Its version now.
+        version: Version,
+        /// How many updates were saved together.
+        updates: usize,
+        /// How long the store took, for updates.
+        took: Duration,
+    },
+    /// Somebody else had changed a session meanwhile; the updates are tried again, unless they asked for a version.
+    RecordConflicted {
+        /// The session.
+        key: SessionKey,
+        /// How many updates.
+        updates: usize,
+    },
+    /// A session is no more in the store.
+    RecordRemoved {
+        /// The session.
+        key: SessionKey,
+        /// [`Because::as_str`](crate::records::Because::as_str).
+        reason: &'static str,
+    },
+    /// Sessions that had expired were removed from the store.
+    RecordsCleaned {
+        /// How many.
+        expired: usize,
+        /// How long it took.
+        took: Duration,
+    },
+    /// They could not be removed. It is tried again.
+    RecordCleanupFailed {
+        /// [`StoreError::kind`](crate::store::StoreError::kind).
+        error: &'static str,
+    },
+    /// The store could not be told when sessions were last used. It is tried again.
+    AccessFlushFailed {
+        /// [`StoreError::kind`](crate::store::StoreError::kind).
+        error: &'static str,
+    },
+    /// Everything is read anew, because changes may have been missed.
+    RecordCacheCleared {
+        /// `lagged`: notices were lost. `deaf`: no more will come, and nothing is cached from now on.
+        reason: &'static str,
     },
 }
 

@@ -40,5 +40,26 @@ pub(super) fn record(event: &Event) {
         Event::Swept { expired, .. } => {
             counter!("session_process_sessions_swept_total").increment(*expired as u64);
         }
+        Event::RecordSaved { updates, took, .. } => {
+            counter!("session_process_records_saved_total").increment(1);
+            counter!("session_process_record_updates_total").increment(*updates as u64);
+            histogram!("session_process_record_save_duration_seconds").record(*took);
+        }
+        Event::RecordConflicted { .. } => counter!("session_process_record_conflicts_total").increment(1),
+        Event::RecordRemoved { reason, .. } => {
+            counter!("session_process_records_removed_total", "reason" => *reason).increment(1);
+        }
+        Event::RecordsCleaned { took, .. } => {
+            histogram!("session_process_record_cleanup_duration_seconds").record(*took);
+        }
+        Event::RecordCleanupFailed { error } => {
+            counter!("session_process_record_cleanup_failures_total", "error" => *error).increment(1);
+        }
+        Event::AccessFlushFailed { error } => {
+            counter!("session_process_access_flush_failures_total", "error" => *error).increment(1);
+        }
+        Event::RecordCacheCleared { reason } => {
+            counter!("session_process_record_cache_clears_total", "reason" => *reason).increment(1);
+        }
     }
 }

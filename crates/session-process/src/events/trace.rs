@@ -62,5 +62,25 @@ pub(super) fn write(event: &Event) {
         Event::Rotated { from, to } => debug!(target: TARGET, %from, %to, "session id rotated"),
         Event::IdRefused { reason } => debug!(target: TARGET, reason = reason.as_str(), "session id refused"),
         Event::Swept { expired, took } => debug!(target: TARGET, expired, ?took, "expired sessions swept"),
+        Event::RecordSaved {
+            key,
+            version,
+            updates,
+            took,
+        } => trace!(target: TARGET, ?key, version = version.0, updates, ?took, "session saved"),
+        Event::RecordConflicted { key, updates } => {
+            debug!(target: TARGET, ?key, updates, "session was changed by others meanwhile");
+        }
+        Event::RecordRemoved { key, reason } => debug!(target: TARGET, ?key, reason, "session removed from the store"),
+        Event::RecordsCleaned { expired, took } => {
+            debug!(target: TARGET, expired, ?took, "expired sessions removed from the store");
+        }
+        Event::RecordCleanupFailed { error } => {
+            warn!(target: TARGET, error, "expired sessions not removed; trying again");
+        }
+        Event::AccessFlushFailed { error } => {
+            warn!(target: TARGET, error, "last accesses not written; trying again");
+        }
+        Event::RecordCacheCleared { reason } => warn!(target: TARGET, reason, "session cache cleared"),
     }
 }

@@ -5,6 +5,7 @@
 //! (Redux's `Store` is something else: a process that holds state.)
 
 mod change;
+mod effect;
 mod error;
 mod key;
 mod memory;

@@ -12,6 +12,8 @@ mod limits;
 mod messages;
 mod parity;
 mod redux;
+mod parity_records;
+mod records;
 mod rotation;
 mod shutdown;
 mod starting;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::{
     super::{
-        AttributeMap, Change, Changed, Conflict, Create, Edit, Expect, Notice, Op, Outcome, OwnerLimit,
-        OwnerLimitPolicy, OwnerText, Record, Removed, SessionKey, Version,
+        Change, Changed, Conflict, Create, Edit, Expect, Notice, Op, Outcome, OwnerLimit, OwnerLimitPolicy, OwnerText,
+        Record, Removed, SessionKey,
     },
     table::{Table, notice_of, removed},
 };
@@ -55,13 +55,7 @@ fn create(table: &mut Table, key: SessionKey, new: Create, now: Timestamp, notic
     // One that has expired may still lie under the key.
     remove(table, &key, notices);
     let version = table.next_version();
-    let mut record = Record::new(key, version, now, new.lifetime);
-    record.user_id = new.user_id;
-    record.group_id = new.group_id;
-    record.label = new.label;
-    record.snapshot = new.snapshot;
-    record.attributes = stamped(&AttributeMap::new(), new.attributes, version, now);
-    table.insert(record);
+    table.insert(new.into_record(key, version, now));
     notices.push(Notice::Changed { key, version });
     Ok(Changed::to(version).with_evicted(evicted))
 }
@@ -77,18 +71,7 @@ fn edit(table: &mut Table, before: &Arc<Record>, edit: Edit, now: Timestamp, not
         None => Vec::new(),
     };
     let version = table.next_version();
-    table.edit(&key, |record| {
-        record.version = version;
-        let attributes = edit.attributes.unwrap_or_else(|| record.attributes.clone());
-        record.attributes = stamped(&before.attributes, attributes, version, now);
-        assign(&mut record.user_id, edit.user_id);
-        assign(&mut record.group_id, edit.group_id);
-        assign(&mut record.label, edit.label);
-        assign(&mut record.lifetime, edit.lifetime);
-        assign(&mut record.snapshot, edit.snapshot);
-        assign(&mut record.epoch, edit.epoch);
-        record.accessed_at = record.accessed_at.max(edit.accessed_at.unwrap_or_default());
-    });
+    table.edit(&key, |record| edit.apply(record, version, now));
     notices.push(Notice::Changed { key, version });
     Ok(Changed::to(version).with_evicted(evicted))
 }
@@ -150,23 +133,5 @@ fn make_room(
                 .filter_map(|(_, key)| remove(table, key, notices))
                 .collect())
         }
-    }
-}
-
-/// New attributes with their versions: those that are as they were keep theirs, those that have expired are left out.
-fn stamped(before: &AttributeMap, mut new: AttributeMap, version: Version, now: Timestamp) -> AttributeMap {
-    new.retain(|name, attribute| {
-        attribute.version = before
-            .get(name)
-            .filter(|before| before.json == attribute.json && before.expires_at == attribute.expires_at)
-            .map_or(version, |before| before.version);
-        !attribute.is_expired(now)
-    });
-    new
-}
-
-fn assign<T>(place: &mut T, new: Option<T>) {
-    if let Some(new) = new {
-        *place = new;
     }
 }

@@ -1,0 +1,219 @@
+//! When sessions were last used: gathered in memory, written in batches.
+//!
+//! # Invariants
+//! 1. An access that was noted is in `pending`, or the store was told a later one. A failed flush loses none.
+//! 2. The store hears of an access no later than `interval` after it, and [`margin`] before it would take the session
+//!    for unused too long.
+//! 3. An access never moves back.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::{backend::Backend, entry::Entry};
+use crate::{
+    Timestamp,
+    store::{OwnerText, SessionKey, StoreError, Touch},
+};
+
+/// How long before the end of a session's idle time the store is told of a use: time for several attempts at a store
+/// that is in trouble.
+pub(super) fn margin(idle_timeout: Duration) -> Duration {
+    (idle_timeout / 2).min(Duration::from_secs(30))
+}
+
+/// The last use of one session. Shared by all cached versions of it.
+#[derive(Debug)]
+pub(super) struct Access {
+    at: AtomicI64,
+    /// What the store was told.
+    stored: AtomicI64,
+    /// It is in `pending`. Read after `at` is written, and written before `at` is read: so either the flush sees the
+    /// new time, or whoever wrote it sees that it has to queue again. (Hence `SeqCst`.)
+    queued: AtomicBool,
+}
+
+impl Access {
+    fn new(stored: Timestamp) -> Self {
+        Self {
+            at: AtomicI64::new(stored.as_micros()),
+            stored: AtomicI64::new(stored.as_micros()),
+            queued: AtomicBool::new(false),
+        }
+    }
+
+    #[inline]
+    pub(super) fn at(&self) -> Timestamp {
+        Timestamp::from_micros(self.at.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn stored(&self) -> Timestamp {
+        Timestamp::from_micros(self.stored.load(Ordering::Relaxed))
+    }
+
+    fn is_stored(&self, at: Timestamp) {
+        self.stored.fetch_max(at.as_micros(), Ordering::Relaxed);
+    }
+}
+
+struct Pending {
+    access: Arc<Access>,
+    user: Option<OwnerText>,
+    due: Timestamp,
+}
+
+/// The accesses that the store was not told yet.
+pub(super) struct Accesses {
+    pending: Mutex<HashMap<SessionKey, Pending>>,
+    /// When the first of them is due.
+    due: AtomicI64,
+    /// `due` came nearer.
+    pub(super) nearer: Notify,
+    /// One flush at a time.
+    flushing: tokio::sync::Mutex<()>,
+    interval: Duration,
+    batch: usize,
+}
+
+impl Accesses {
+    pub(super) fn new(interval: Duration, batch: usize) -> Self {
+        Self {
+            pending: Mutex::default(),
+            due: AtomicI64::new(Timestamp::MAX.as_micros()),
+            nearer: Notify::new(),
+            flushing: tokio::sync::Mutex::default(),
+            interval,
+            batch,
+        }
+    }
+
+    /// For a record just read or written, whose last access the store knows as `stored`.
+    pub(super) fn of(&self, key: &SessionKey, stored: Timestamp) -> Arc<Access> {
+        let pending = self.pending.lock();
+        match pending.get(key) {
+            Some(pending) => {
+                pending.access.at.fetch_max(stored.as_micros(), Ordering::SeqCst);
+                pending.access.is_stored(stored);
+                Arc::clone(&pending.access)
+            }
+            None => Arc::new(Access::new(stored)),
+        }
+    }
+
+    #[inline]
+    pub(super) fn note(&self, entry: &Entry, now: Timestamp) {
+        let access = &entry.access;
+        if access.at.load(Ordering::Relaxed) < now.as_micros() {
+            access.at.fetch_max(now.as_micros(), Ordering::SeqCst);
+            if !access.queued.load(Ordering::SeqCst) {
+                self.queue(entry, now);
+            }
+        }
+    }
+
+    #[cold]
+    fn queue(&self, entry: &Entry, now: Timestamp) {
+        let access = &entry.access;
+        let mut pending = self.pending.lock();
+        if access.queued.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let mut due = now.saturating_add(self.interval);
+        if let Some(idle) = entry.record.lifetime.idle_timeout {
+            let last = access.stored().saturating_add(idle.saturating_sub(margin(idle)));
+            due = due.min(last);
+        }
+        let new = Pending {
+            access: Arc::clone(access),
+            user: entry.record.user_id.clone(),
+            due,
+        };
+        if let Some(before) = pending.insert(entry.record.key, new)
+            && !Arc::ptr_eq(&before.access, access)
+        {
+            // Somebody still held an earlier form of the session. Its access counts; it queues again if used again.
+            access.at.fetch_max(before.access.at().as_micros(), Ordering::SeqCst);
+            before.access.queued.store(false, Ordering::SeqCst);
+        }
+        let full = pending.len() >= self.batch;
+        if full || due.as_micros() < self.due.load(Ordering::Relaxed) {
+            let due = if full { now } else { due };
+            self.due.fetch_min(due.as_micros(), Ordering::Relaxed);
+            self.nearer.notify_one();
+        }
+    }
+
+    /// When the next flush is due.
+    pub(super) fn due(&self) -> Timestamp {
+        Timestamp::from_micros(self.due.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.pending.lock().len()
+    }
+
+    /// The session is gone, and its accesses with it.
+    pub(super) fn forget(&self, key: &SessionKey) {
+        self.pending.lock().remove(key);
+    }
+
+    /// Tells the store of all accesses, or of those to a user's sessions. Returns how many sessions it were.
+    pub(super) async fn flush(&self, backend: &Backend, user: Option<&OwnerText>) -> Result<usize, StoreError> {
+        let _one_at_a_time = self.flushing.lock().await;
+        let keys: Vec<SessionKey> = {
+            let pending = self.pending.lock();
+            let wanted = |pending: &Pending| user.is_none_or(|user| pending.user.as_ref() == Some(user));
+            let wanted = pending.iter().filter(|(_, pending)| wanted(pending));
+            wanted.map(|(key, _)| *key).collect()
+        };
+        for keys in keys.chunks(self.batch) {
+            let touches: Vec<Touch> = {
+                let pending = self.pending.lock();
+                let touch = |key: &SessionKey| {
+                    pending.get(key).map(|pending| Touch {
+                        key: *key,
+                        accessed_at: pending.access.at(),
+                    })
+                };
+                keys.iter().filter_map(touch).collect()
+            };
+            if !touches.is_empty() {
+                backend.touch(touches.clone()).await?;
+                self.told(&touches, backend.now());
+            }
+        }
+        self.find_due();
+        Ok(keys.len())
+    }
+
+    fn told(&self, touches: &[Touch], now: Timestamp) {
+        let mut pending = self.pending.lock();
+        for Touch { key, accessed_at } in touches {
+            let Some(waiting) = pending.get_mut(key) else { continue };
+            let access = &waiting.access;
+            access.is_stored(*accessed_at);
+            access.queued.store(false, Ordering::SeqCst);
+            if access.at.load(Ordering::SeqCst) > accessed_at.as_micros() {
+                access.queued.store(true, Ordering::SeqCst);
+                waiting.due = now.saturating_add(self.interval);
+            } else {
+                pending.remove(key);
+            }
+        }
+    }
+
+    fn find_due(&self) {
+        let pending = self.pending.lock();
+        let first = pending.values().map(|pending| pending.due).min();
+        self.due
+            .store(first.unwrap_or(Timestamp::MAX).as_micros(), Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,170 @@
+//! What goes on without being asked for: accesses go out, expired sessions are removed, changes are heard of.
+//!
+//! # Invariants
+//! 1. No error of the store ends a task: it waits a little, longer each time and by chance, and goes on.
+//! 2. When the changes can't be heard of any more, for whatever reason, nothing is served from the cache.
+
+use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
+
+use tokio::sync::watch;
+
+use super::{
+    core::Core,
+    endings::{Because, Ending},
+};
+use crate::{
+    clock::nanos,
+    events::Event,
+    store::{Changes, Notice, StoreError},
+};
+
+/// The first wait after a failure, and the longest.
+const BACK_OFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+
+/// Starts the tasks. They end when `closing` says so or its sender is gone.
+pub(super) fn start(core: &Arc<Core>, closing: &watch::Receiver<bool>) {
+    let changes = core.backend.store.changes();
+    let listener = Listener(Arc::clone(core));
+    core.runtime.spawn(until(closing.clone(), listener.listen(changes)));
+    core.runtime.spawn(until(closing.clone(), flush(Arc::clone(core))));
+    if let Some(interval) = core.config.cleanup_interval {
+        core.runtime
+            .spawn(until(closing.clone(), clean(Arc::clone(core), interval)));
+    }
+}
+
+async fn until(mut closing: watch::Receiver<bool>, task: impl Future<Output = ()>) {
+    let mut closed = pin!(async move {
+        let _ = closing.wait_for(|closing| *closing).await;
+    });
+    let mut task = pin!(task);
+    poll_fn(|cx| match closed.as_mut().poll(cx) {
+        Poll::Ready(()) => Poll::Ready(()),
+        Poll::Pending => task.as_mut().poll(cx),
+    })
+    .await;
+}
+
+struct Listener(Arc<Core>);
+
+impl Listener {
+    async fn listen(self, mut changes: Box<dyn Changes>) {
+        while let Some(notice) = changes.next().await {
+            self.hear(&notice);
+        }
+    }
+
+    fn hear(&self, notice: &Notice) {
+        let core = &self.0;
+        match *notice {
+            Notice::Changed { key, version } => {
+                core.endings.disclaim(&key);
+                core.cache.learn(&key, version, false);
+            }
+            Notice::Removed { key, version } => {
+                core.cache.learn(&key, version, true);
+                // A late notice of a session whose id lives again is no news of that one.
+                if !core.cache.has_newer(&key, version) && core.endings.claim(key) {
+                    core.tell_removed(key, version, None, Because::Elsewhere);
+                }
+            }
+            Notice::Lagged => {
+                core.cache.clear();
+                core.events.emit(|| Event::RecordCacheCleared { reason: "lagged" });
+                core.endings.tell(&Ending::Unknown { key: None });
+            }
+        }
+    }
+}
+
+/// The stream ended, the store panicked, or the records are closing.
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.0.cache.distrust();
+        self.0.events.emit(|| Event::RecordCacheCleared { reason: "deaf" });
+    }
+}
+
+async fn flush(core: Arc<Core>) {
+    let mut wait = BackOff::default();
+    loop {
+        let nearer = core.accesses.nearer.notified();
+        let rest = core.accesses.due().saturating_since(core.now());
+        if !rest.is_zero() {
+            let due = core.backend.clock.now().saturating_add(nanos(rest));
+            core.backend.clock.before(due, nearer).await;
+            continue;
+        }
+        match core.flush_accesses().await {
+            Ok(_) => wait = BackOff::default(),
+            Err(_) => core.backend.clock.sleep(wait.next()).await,
+        }
+    }
+}
+
+async fn clean(core: Arc<Core>, interval: Duration) {
+    let mut wait = BackOff::default();
+    loop {
+        core.backend.clock.sleep(interval).await;
+        while let Err(error) = core.clean_up().await {
+            core.events.emit(|| Event::RecordCleanupFailed { error: error.kind() });
+            core.backend.clock.sleep(wait.next()).await;
+        }
+        wait = BackOff::default();
+    }
+}
+
+impl Core {
+    pub(super) async fn flush_accesses(&self) -> Result<usize, StoreError> {
+        let flushed = self.accesses.flush(&self.backend, None).await;
+        if let Err(error) = &flushed {
+            self.events.emit(|| Event::AccessFlushFailed { error: error.kind() });
+        }
+        flushed
+    }
+
+    /// Removes what has expired, in slices. Returns how many sessions it were.
+    pub(super) async fn clean_up(&self) -> Result<usize, StoreError> {
+        let begun = std::time::Instant::now();
+        let slice = self.config.cleanup_slice;
+        let mut count = 0;
+        loop {
+            // What was used here must not be taken for unused.
+            self.flush_accesses().await?;
+            let removed = self.backend.delete_expired(slice).await?;
+            count += removed.len();
+            self.gone(&removed, Because::Expired);
+            if removed.len() < slice {
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+        if count > 0 {
+            self.events.emit(|| Event::RecordsCleaned {
+                expired: count,
+                took: begun.elapsed(),
+            });
+        }
+        Ok(count)
+    }
+}
+
+/// Waits that double and are shortened by chance, so that many nodes don't come back at once.
+struct BackOff(Duration);
+
+impl Default for BackOff {
+    fn default() -> Self {
+        Self(BACK_OFF.0)
+    }
+}
+
+impl BackOff {
+    fn next(&mut self) -> Duration {
+        let full = self.0;
+        self.0 = (full * 2).min(BACK_OFF.1);
+        let mut chance = [0];
+        // Without randomness the wait is the full one.
+        let _ = getrandom::fill(&mut chance);
+        full - full / 2 * u32::from(chance[0]) / 256
+    }
+}
