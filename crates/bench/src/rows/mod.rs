@@ -14,6 +14,7 @@ mod life;
 mod lookup;
 mod store;
 mod state;
+mod records;
 
 pub use allocations::{Allocations, count};
 pub use call::Call;
@@ -23,6 +24,7 @@ pub use fresh::{Fresh, measure_in_child};
 pub use life::Life;
 pub use lookup::Lookup;
 pub use store::SqliteSave;
+pub use records::GetCached;
 
 use crate::{
     contender::Contender,
@@ -77,6 +79,8 @@ pub fn all(mode: Mode) -> Vec<Box<dyn Measure>> {
         Box::new(SqliteSave::ONE),
         Box::new(SqliteSave::SIXTY_FOUR),
         Box::new(SqliteSave::MANY),
+        Box::new(GetCached::ONE),
+        Box::new(GetCached::MANY),
     ];
     all.extend(state::all());
     if mode == Mode::Full {

@@ -3,6 +3,7 @@
 mod attributes;
 mod cancellation;
 mod chains;
+mod conformance;
 mod crashes;
 mod deferred;
 mod events;
