@@ -24,6 +24,9 @@ use crate::{
     store::{OwnerText, SessionKey, StoreError, Touch},
 };
 
+/// Touches in one piece: a store that writes them in one transaction holds up the others for some milliseconds.
+const PIECE: usize = 1_000;
+
 /// How long before the end of a session's idle time the store is told of a use: time for several attempts at a store
 /// that is in trouble.
 pub(super) fn margin(idle_timeout: Duration) -> Duration {
@@ -174,7 +177,7 @@ impl Accesses {
             let wanted = pending.iter().filter(|(_, pending)| wanted(pending));
             wanted.map(|(key, _)| *key).collect()
         };
-        for keys in keys.chunks(self.batch) {
+        for keys in keys.chunks(PIECE) {
             let touches: Vec<Touch> = {
                 let pending = self.pending.lock();
                 let touch = |key: &SessionKey| {

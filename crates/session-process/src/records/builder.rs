@@ -83,7 +83,7 @@ impl RecordsBuilder {
     }
 
     /// When accesses go to the store: after this time, or when this many sessions were used. Default: 60 seconds,
-    /// 5,000 sessions.
+    /// 100,000 sessions.
     pub fn access_flush(mut self, interval: Duration, sessions: usize) -> Self {
         self.config.access_interval = interval;
         self.config.access_batch = sessions;

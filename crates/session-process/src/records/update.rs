@@ -74,11 +74,6 @@ impl Desks {
             desk,
         }
     }
-
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.0.lock().len()
-    }
 }
 
 /// Holds a desk; the last one to leave takes it away.

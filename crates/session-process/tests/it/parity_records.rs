@@ -146,7 +146,7 @@ fn g13_our_defaults() {
     assert_eq!((ours.max_lifetime, ours.idle_timeout), (Some(30 * DAY), Some(2 * DAY)));
     assert_eq!(ours.cleanup_interval, Some(MINUTE));
     assert_eq!(ours.cache, CacheLimit::Entries(10_000));
-    assert_eq!((ours.access_interval, ours.access_batch), (MINUTE, 5_000));
+    assert_eq!((ours.access_interval, ours.access_batch), (MINUTE, 100_000));
 }
 
 #[tokio::test]
