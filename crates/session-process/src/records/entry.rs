@@ -5,16 +5,22 @@ use std::{mem::size_of, sync::Arc, time::Duration};
 use super::access::{Access, margin};
 use crate::{
     Timestamp,
-    store::{Attribute, Record},
+    store::{Attribute, Lifetime, Record},
 };
 
 /// A record as it was read or written, and when it was last used since.
+///
+/// In this order in memory: what every read looks at comes first, beside the counters of the `Arc`.
 #[derive(Debug)]
+#[repr(C)]
 pub(super) struct Entry {
-    pub(super) record: Record,
     pub(super) access: Arc<Access>,
     /// When the store was asked for it.
     pub(super) read_at: Timestamp,
+    /// The record's, for a reader that goes no further.
+    lifetime: Lifetime,
+    accessed_at: Timestamp,
+    pub(super) record: Record,
     /// What it takes up, about.
     pub(super) bytes: u64,
 }
@@ -23,21 +29,23 @@ impl Entry {
     pub(super) fn new(record: Record, access: Arc<Access>, read_at: Timestamp) -> Self {
         let bytes = estimate(&record);
         Self {
-            record,
             access,
             read_at,
+            lifetime: record.lifetime,
+            accessed_at: record.accessed_at,
+            record,
             bytes,
         }
     }
 
     #[inline]
     pub(super) fn accessed_at(&self) -> Timestamp {
-        self.record.accessed_at.max(self.access.at())
+        self.accessed_at.max(self.access.at())
     }
 
     #[inline]
     pub(super) fn expires_at(&self) -> Timestamp {
-        self.record.lifetime.ends(self.accessed_at())
+        self.lifetime.ends(self.accessed_at())
     }
 
     #[inline]
@@ -54,8 +62,8 @@ impl Entry {
     /// The store would soon take it for unused, and has to be told before anybody relies on it.
     #[inline]
     pub(super) fn is_nearly_unused(&self, now: Timestamp) -> bool {
-        self.record.lifetime.idle_timeout.is_some_and(|idle| {
-            let told = self.access.stored().max(self.record.accessed_at);
+        self.lifetime.idle_timeout.is_some_and(|idle| {
+            let told = self.access.stored().max(self.accessed_at);
             now.saturating_add(margin(idle) / 2) >= told.saturating_add(idle)
         })
     }

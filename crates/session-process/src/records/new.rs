@@ -1,6 +1,6 @@
 //! [`NewSession`]: what is special about a session when it is made.
 
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use serde::Serialize;
 
@@ -25,21 +25,34 @@ use crate::{
 /// ```
 ///
 /// What can't be (a name that is too long, a value that is no JSON) is an error of `create`.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 #[must_use = "nothing happens before `create`"]
 pub struct NewSession {
     user: Option<Arc<str>>,
     group: Option<Arc<str>>,
     label: Option<Arc<str>>,
     attributes: AttributeMap,
-    values: Vec<(
-        Arc<str>,
-        Result<serde_json::Value, Arc<serde_json::Error>>,
-        Option<Duration>,
-    )>,
+    values: Vec<(Arc<str>, Value, Option<Duration>)>,
     lives: Option<Option<Duration>>,
     idle_timeout: Option<Option<Duration>>,
 }
+
+/// Without values, which may be secrets.
+impl fmt::Debug for NewSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NewSession")
+            .field("user", &self.user)
+            .field("group", &self.group)
+            .field("label", &self.label)
+            .field("attributes", &(self.attributes.len() + self.values.len()))
+            .field("lives", &self.lives)
+            .field("idle_timeout", &self.idle_timeout)
+            .finish()
+    }
+}
+
+/// A value, or why it is none: said when the session is made.
+type Value = Result<serde_json::Value, Arc<serde_json::Error>>;
 
 /// A session was made.
 #[derive(Debug)]

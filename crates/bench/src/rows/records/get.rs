@@ -115,7 +115,7 @@ async fn read<R: Reader>(reader: R, ids: Arc<[R::Id]>, from: usize, begin: Insta
     let mut reads = 0;
     while begin.elapsed() < length {
         for id in ids.by_ref().take(STRIDE as usize) {
-            assert_eq!(black_box(reader.get(id).await), "ada@example.org".len());
+            assert!(black_box(reader.get(id).await).is_some());
         }
         reads += STRIDE;
         tokio::task::yield_now().await;

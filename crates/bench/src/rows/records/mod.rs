@@ -16,12 +16,15 @@ pub(crate) trait Reader: Clone + Send + Sync + 'static {
     /// The id of a session, ready for use.
     type Id: Clone + Send + Sync + 'static;
 
+    /// A session as it was read.
+    type Session: Send;
+
     /// A service with room for many more sessions than are read.
     fn new() -> Self;
 
     /// Makes a session of a signed-in visitor: a name, a theme, a cart of three items.
     fn create(&self) -> impl Future<Output = Self::Id> + Send;
 
-    /// Reads a session and the text of its attribute `user`; returns its length.
-    fn get(&self, id: &Self::Id) -> impl Future<Output = usize> + Send;
+    /// Reads a session.
+    fn get(&self, id: &Self::Id) -> impl Future<Output = Option<Self::Session>> + Send;
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use session_process::{
     SessionId,
-    records::{CacheLimit, NewSession, SessionRecords},
+    records::{CacheLimit, NewSession, SessionRecords, SessionView},
     store::MemoryStore,
 };
 
@@ -16,6 +16,7 @@ pub(crate) struct Ours(SessionRecords);
 impl Reader for Ours {
     const NAME: &'static str = "session-process";
     type Id = SessionId;
+    type Session = SessionView;
 
     fn new() -> Self {
         Self(
@@ -35,8 +36,7 @@ impl Reader for Ours {
         self.0.create(new).await.expect("made").id
     }
 
-    async fn get(&self, id: &SessionId) -> usize {
-        let found = self.0.get(id).await.expect("the store answers").expect("it is there");
-        found.attribute("user").expect("it is set").json.len() - 2
+    async fn get(&self, id: &SessionId) -> Option<SessionView> {
+        self.0.get(id).await.expect("the store answers")
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use session_process::{
     Timestamp,
     store::{
-        BoxFuture, Change, Changes, Edit, Expect, MemoryStore, Notice, Op, Outcome, Owner, Record, Removed, SessionKey,
+        BoxFuture, Change, Changes, Expect, MemoryStore, Notice, Op, Outcome, Owner, Record, Removed, SessionKey,
         SessionStore, StoreError, Touch,
     },
 };
@@ -114,7 +114,7 @@ impl SessionStore for Tricky {
                 let meddle = |change: &Change| Change {
                     key: change.key,
                     expect: Expect::default(),
-                    op: Op::Edit(Box::new(Edit::default())),
+                    op: Op::Edit(Box::default()),
                 };
                 self.inner.commit(changes.iter().map(meddle).collect()).await?;
             }
