@@ -39,7 +39,7 @@ impl Clock {
         match self {
             Self::System(_) => SystemClock::calendar(),
             #[cfg(any(test, feature = "testing"))]
-            Self::Manual(clock) => Timestamp::from_micros(i64::try_from(clock.nanos() / 1_000).unwrap_or(i64::MAX)),
+            Self::Manual(clock) => clock.timestamp(),
         }
     }
 
@@ -104,6 +104,19 @@ impl SystemClock {
     fn now(&self) -> u64 {
         self.monotonic.elapsed()
     }
+
+    #[cfg(target_os = "linux")]
+    #[inline]
+    fn calendar() -> Timestamp {
+        let time = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
+        let micros = time.tv_sec.saturating_mul(1_000_000);
+        Timestamp::from_micros(micros.saturating_add(time.tv_nsec / 1_000).max(0))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn calendar() -> Timestamp {
+        Timestamp::system()
+    }
 }
 
 /// Nanoseconds since it was started, on the system's monotonic clock; see [`SystemClock`] for its resolution.
@@ -147,19 +160,6 @@ impl Monotonic {
     #[cfg(not(target_os = "linux"))]
     pub(crate) fn elapsed(&self) -> u64 {
         nanos(self.epoch.elapsed())
-    }
-
-    #[cfg(target_os = "linux")]
-    #[inline]
-    fn calendar() -> Timestamp {
-        let time = rustix::time::clock_gettime(rustix::time::ClockId::RealtimeCoarse);
-        let micros = time.tv_sec.saturating_mul(1_000_000);
-        Timestamp::from_micros(micros.saturating_add(time.tv_nsec / 1_000).max(0))
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    fn calendar() -> Timestamp {
-        Timestamp::system()
     }
 }
 

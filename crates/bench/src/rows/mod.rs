@@ -12,9 +12,9 @@ mod fresh;
 mod interleave;
 mod life;
 mod lookup;
-mod store;
-mod state;
 mod records;
+mod state;
+mod store;
 
 pub use allocations::{Allocations, count};
 pub use call::Call;
@@ -23,8 +23,8 @@ pub use expire::ExpirePause;
 pub use fresh::{Fresh, measure_in_child};
 pub use life::Life;
 pub use lookup::Lookup;
-pub use store::SqliteSave;
 pub use records::GetCached;
+pub use store::SqliteSave;
 
 use crate::{
     contender::Contender,

@@ -70,6 +70,7 @@ mod saved;
 mod sessions;
 mod value;
 
+pub(crate) use self::json::read as read_json;
 pub use self::{
     error::AttributeError,
     limits::Limits,
@@ -79,5 +80,3 @@ pub use self::{
     sessions::Error,
     value::Attributes,
 };
-pub(crate) use self::json::read as read_json;
-pub use self::{error::AttributeError, limits::Limits, value::Attributes};
