@@ -3,15 +3,8 @@
 //! # Invariants
 //! 1. What was pushed is taken, in the order in which it came, also after the queue was closed.
 //! 2. A thread that has work to take never waits for more of it.
-//! 3. A thread that finds none looks for some microseconds before it goes to sleep: a caller that was just answered
-//!    may come again, and waking a thread takes longer than many a write.
 
-use std::{
-    collections::VecDeque,
-    hint,
-    sync::atomic::{AtomicUsize, Ordering},
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, time::Duration};
 
 use parking_lot::{Condvar, Mutex};
 
@@ -21,9 +14,6 @@ pub(crate) struct Queue<T> {
     state: Mutex<State<T>>,
     there_is_work: Condvar,
     capacity: usize,
-    /// How many pieces wait, for who looks without the lock.
-    count: AtomicUsize,
-    spin: Duration,
 }
 
 #[derive(Debug)]
@@ -54,11 +44,8 @@ pub(crate) enum Taken<T> {
 }
 
 impl<T> Queue<T> {
-    /// A queue for work of a weight; its threads look for `spin` before they sleep.
-    pub(crate) fn new(capacity: usize, spin: Duration) -> Self {
+    pub(crate) fn new(capacity: usize) -> Self {
         Self {
-            count: AtomicUsize::new(0),
-            spin,
             state: Mutex::new(State {
                 waiting: VecDeque::new(),
                 weight: 0,
@@ -82,7 +69,6 @@ impl<T> Queue<T> {
         }
         state.weight += weight;
         state.waiting.push_back((weight, work));
-        self.count.store(state.waiting.len(), Ordering::Release);
         let somebody_waits = state.idle_threads > 0;
         drop(state);
         if somebody_waits {
@@ -93,14 +79,12 @@ impl<T> Queue<T> {
 
     /// Waits for work, no longer than `patience`, and takes what is there: all of it, up to `most` pieces.
     pub(crate) fn take(&self, most: usize, patience: Option<Duration>) -> Taken<T> {
-        self.look();
         let mut state = self.state.lock();
         loop {
             if !state.waiting.is_empty() {
                 let count = state.waiting.len().min(most);
                 let (weights, work): (Vec<usize>, Vec<T>) = state.waiting.drain(..count).unzip();
                 state.weight -= weights.iter().sum::<usize>();
-                self.count.store(state.waiting.len(), Ordering::Release);
                 return Taken::Work(work);
             }
             if state.closed {
@@ -124,13 +108,6 @@ impl<T> Queue<T> {
         }
     }
 
-    fn look(&self) {
-        let begun = Instant::now();
-        while self.count.load(Ordering::Acquire) == 0 && begun.elapsed() < self.spin {
-            hint::spin_loop();
-        }
-    }
-
     /// Makes a thread that waits look up.
     pub(crate) fn nudge(&self) {
         self.state.lock().nudged = true;
@@ -150,7 +127,7 @@ mod tests {
 
     #[test]
     fn everything_that_waits_is_taken_at_once_in_its_order() {
-        let queue = Queue::new(10, Duration::ZERO);
+        let queue = Queue::new(10);
         for n in 0..5 {
             queue.push(1, n).unwrap();
         }
@@ -160,7 +137,7 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_is_refused_and_what_never_fits_goes_alone() {
-        let queue = Queue::new(10, Duration::ZERO);
+        let queue = Queue::new(10);
         queue.push(100, 'a').unwrap();
         assert_eq!(queue.push(1, 'b'), Err(Refused::Full));
         assert_eq!(queue.take(9, None), Taken::Work(vec!['a']));
@@ -170,7 +147,7 @@ mod tests {
 
     #[test]
     fn a_closed_queue_gives_out_what_it_has() {
-        let queue = Queue::new(10, Duration::ZERO);
+        let queue = Queue::new(10);
         queue.push(1, 'a').unwrap();
         queue.close();
         assert_eq!(queue.push(1, 'b'), Err(Refused::Closed));
@@ -180,7 +157,7 @@ mod tests {
 
     #[test]
     fn a_thread_that_waits_looks_up_when_it_is_nudged() {
-        let queue = Queue::<()>::new(10, Duration::ZERO);
+        let queue = Queue::<()>::new(10);
         std::thread::scope(|scope| {
             let waits = scope.spawn(|| queue.take(1, None));
             queue.nudge();

@@ -3,12 +3,8 @@
 use std::{
     fmt,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::Arc,
     thread,
-    time::{Duration, Instant},
 };
 
 use rusqlite::Connection;
@@ -33,15 +29,6 @@ use crate::{
 /// What a change weighs beside its attributes and its snapshot: itself, its place in the queue, its answer.
 const CHANGE_WEIGHT: usize = 256;
 
-/// How long the thread that writes looks for more before it sleeps. About what a caller takes to come again, and a
-/// fraction of what its write took.
-const LOOK: Duration = Duration::from_micros(30);
-
-/// How long the caller of a write that is alone asks again before it sleeps. A disk that keeps its promises from a
-/// cache of its own answers within that, and waking a sleeping thread would take a fourth as long again; for slower
-/// disks it doesn't matter.
-const PATIENCE: Duration = Duration::from_micros(250);
-
 /// Reads that may wait. Their callers hold a request each; a site that has so many in flight has lost already.
 const READS: usize = 100_000;
 
@@ -57,8 +44,6 @@ struct Inner {
     writes: Arc<Queue<Work>>,
     reads: Arc<Queue<Read>>,
     notices: Arc<Notices>,
-    /// Callers that wait for a write.
-    writing: AtomicUsize,
     /// Closed when all threads have ended and the file is closed.
     threads: watch::Receiver<()>,
 }
@@ -104,8 +89,8 @@ impl SqliteStore {
     pub(crate) async fn open_with(builder: Builder) -> Result<Self, OpenError> {
         let (opened, reply) = oneshot::channel();
         let (alive, threads) = watch::channel(());
-        let writes = Arc::new(Queue::new(builder.queue_bytes, LOOK));
-        let reads = Arc::new(Queue::new(READS, Duration::ZERO));
+        let writes = Arc::new(Queue::new(builder.queue_bytes));
+        let reads = Arc::new(Queue::new(READS));
         let notices = Arc::new(Notices::new());
         // Dropped with the future too, so an opening that was given up ends its threads.
         let store = Self(Arc::new(Inner {
@@ -114,7 +99,6 @@ impl SqliteStore {
             writes: Arc::clone(&writes),
             reads: Arc::clone(&reads),
             notices: Arc::clone(&notices),
-            writing: AtomicUsize::new(0),
             threads,
         }));
         let write = move || {
@@ -189,16 +173,8 @@ impl Inner {
         weight: usize,
         work: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Work,
     ) -> Result<T, StoreError> {
-        let (reply, mut answer) = oneshot::channel();
-        // Counted here and not at the queue: whoever was just answered and comes again is alone, whatever the writer
-        // has still to tidy up.
-        let caller = Caller::new(&self.writing);
+        let (reply, answer) = oneshot::channel();
         self.writes.push(weight, work(reply)).map_err(refused)?;
-        if caller.alone
-            && let Some(answer) = soon(&mut answer).await
-        {
-            return answer;
-        }
         answer.await.unwrap_or_else(|_| Err(lost()))
     }
 
@@ -212,42 +188,10 @@ impl Inner {
     }
 }
 
-/// Somebody who waits for a write; with others, or alone.
-struct Caller<'a> {
-    writing: &'a AtomicUsize,
-    alone: bool,
-}
-
-impl<'a> Caller<'a> {
-    fn new(writing: &'a AtomicUsize) -> Self {
-        let alone = writing.fetch_add(1, Ordering::Relaxed) == 0;
-        Self { writing, alone }
-    }
-}
-
-impl Drop for Caller<'_> {
-    fn drop(&mut self) {
-        self.writing.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 impl Drop for Inner {
     fn drop(&mut self) {
         self.close();
     }
-}
-
-/// The answer, if it comes within [`PATIENCE`]. Whatever else the runtime has to do is done in between.
-async fn soon<T>(answer: &mut oneshot::Receiver<Result<T, StoreError>>) -> Option<Result<T, StoreError>> {
-    let begun = Instant::now();
-    while begun.elapsed() < PATIENCE {
-        match answer.try_recv() {
-            Ok(answer) => return Some(answer),
-            Err(oneshot::error::TryRecvError::Empty) => tokio::task::yield_now().await,
-            Err(oneshot::error::TryRecvError::Closed) => return Some(Err(lost())),
-        }
-    }
-    None
 }
 
 fn refused(refused: Refused) -> StoreError {
