@@ -1,6 +1,6 @@
 //! [`combine!`](crate::redux::combine): one reducer of many.
 
-/// Makes one reducer of a struct of slices, and one action of theirs.
+/// Makes one reducer of a struct of slices, and one action of theirs. Also known as `redux::combine!`.
 ///
 /// Each slice is a [`Reducer`](crate::redux::Reducer) of its own, written once and used in as many stores as one likes.
 /// A line is `field: Reducer => Variant`; the combined action has that variant for the slice's actions, and is made
@@ -89,8 +89,7 @@
 /// assert_eq!((pair.left.0, pair.right.0), (1, 0));
 /// ```
 #[macro_export]
-#[doc(hidden)]
-macro_rules! __combine {
+macro_rules! combine_reducers {
     (
         $(#[$of_state:meta])*
         $vis:vis struct $State:ident => $(#[$of_action:meta])* $Action:ident {
@@ -128,7 +127,7 @@ macro_rules! __combine {
             }
         }
 
-        $($crate::__combine!(@from $Action $Variant ($Slice) $($explicit)?);)+
+        $($crate::combine_reducers!(@from $Action $Variant ($Slice) $($explicit)?);)+
     };
     (@from $Action:ident $Variant:ident ($Slice:ty)) => {
         impl ::core::convert::From<<$Slice as $crate::redux::Reducer>::Action> for $Action {
@@ -151,4 +150,4 @@ macro_rules! __combine {
 }
 
 #[doc(inline)]
-pub use __combine as combine;
+pub use combine_reducers as combine;
