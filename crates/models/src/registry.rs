@@ -8,16 +8,16 @@ use crate::{
     SessionId,
     engine::{
         registry::{Insert, Registry},
-        session::{AnySession, Life},
+        session::AnySession,
     },
     sync::Mutex,
 };
 
-struct Session(Mutex<SessionId>, Life);
+struct Session(Mutex<SessionId>);
 
 impl Session {
     fn new(id: &SessionId) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(id.clone()), Life))
+        Arc::new(Self(Mutex::new(id.clone())))
     }
 }
 
@@ -34,8 +34,8 @@ impl AnySession for Session {
         *self.0.lock() = id;
     }
 
-    fn life(&self) -> &Life {
-        &self.1
+    fn due_at(&self) -> u64 {
+        0
     }
 }
 

@@ -6,6 +6,7 @@ use crate::{
     Attributes, BuildError, Config, Process, Sessions,
     clock::Clock,
     engine::{Engine, Extensions},
+    records::SessionRecords,
 };
 
 /// Builds an engine. Made by [`Sessions::builder`]; the defaults and their reasons are in [`Config`].
@@ -31,6 +32,7 @@ pub struct Builder<P = Attributes> {
     config: Config,
     clock: Option<Clock>,
     extensions: Extensions,
+    records: Option<SessionRecords>,
     process: PhantomData<fn() -> P>,
 }
 
@@ -40,6 +42,7 @@ impl<P: Process> Builder<P> {
             config: Config::default(),
             clock: None,
             extensions: Extensions::new(),
+            records: None,
             process: PhantomData,
         }
     }
@@ -107,6 +110,23 @@ impl<P: Process> Builder<P> {
         self
     }
 
+    /// Where durable processes keep their state: see [`Durability`](crate::Durability). Without records every process
+    /// is volatile, whatever its type says.
+    ///
+    /// A session and its record have one life: who ends one ends the other, here or on another node.
+    pub fn records(mut self, records: SessionRecords) -> Self {
+        self.records = Some(records);
+        self
+    }
+
+    /// How long a durable process may go unused before it is put to sleep: its state is in the store, its memory is
+    /// freed, and the next message brings it back. A session that somebody [monitors](Sessions::monitor), or that has
+    /// timers or effects, stays awake. Default: `None`, never.
+    pub fn sleep_after(mut self, after: impl Into<Option<Duration>>) -> Self {
+        self.config.sleep_after = after.into();
+        self
+    }
+
     /// Something that processes may use, such as a pool of connections:
     /// [`Context::extension`](crate::Context::extension). One of each type.
     pub fn extension<T: std::any::Any + Send + Sync>(mut self, value: T) -> Self {
@@ -146,9 +166,10 @@ impl<P: Process> Builder<P> {
         for (option, duration) in [
             ("idle_timeout", config.idle_timeout),
             ("max_lifetime", config.max_lifetime),
+            ("sleep_after", config.sleep_after),
         ] {
             if duration == Some(Duration::ZERO) {
-                return zero(option, "sessions would expire at once; use `None` for no time limit");
+                return zero(option, "it would be over at once; use `None` for no time limit");
             }
         }
         for (option, duration) in [
@@ -162,7 +183,13 @@ impl<P: Process> Builder<P> {
         }
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
         let clock = self.clock.unwrap_or_else(|| Clock::system(runtime.clone()));
-        Ok(Sessions::new(Engine::new(config, clock, self.extensions, runtime)))
+        Ok(Sessions::new(Engine::new(
+            config,
+            clock,
+            self.extensions,
+            self.records,
+            runtime,
+        )))
     }
 }
 

@@ -12,6 +12,7 @@ use std::time::Duration;
 /// | `rate_limit_per_key` | none | absent | What the limit above is meant for. It is off because only the application knows its key: behind a proxy every address is the proxy's. |
 /// | `idle_timeout` | 1 h | 1 h | |
 /// | `max_lifetime` | 30 days | absent | NIST SP 800-63B asks for re-authentication after 30 days at the latest at its lowest level of assurance. |
+/// | `sleep_after` | none | absent | Of use where there are more sessions than memory; each wake costs a read of the store. |
 /// | `mailbox_capacity` | 1,000 | unbounded | A second of waiting at a millisecond each; more would miss the deadline anyway before it could be of use. |
 /// | `call_timeout` | 15 s | 15 s | |
 /// | `terminate_timeout` | 5 s | 5 s (OTP's `shutdown`) | |
@@ -36,6 +37,9 @@ pub struct Config {
     /// A session that is this old expires, however much it is used.
     #[cfg_attr(feature = "serde", serde(with = "text::optional"))]
     pub max_lifetime: Option<Duration>,
+    /// A durable process that is not used for this long is put to sleep.
+    #[cfg_attr(feature = "serde", serde(with = "text::optional"))]
+    pub sleep_after: Option<Duration>,
     /// How many messages may wait for one session.
     pub mailbox_capacity: usize,
     /// How long a call waits, its time in the mailbox and in the handler together; and a start for its `init`.
@@ -58,6 +62,7 @@ impl Default for Config {
             rate_limit_per_key: None,
             idle_timeout: Some(HOUR),
             max_lifetime: Some(30 * 24 * HOUR),
+            sleep_after: None,
             mailbox_capacity: 1_000,
             call_timeout: Duration::from_secs(15),
             terminate_timeout: Duration::from_secs(5),

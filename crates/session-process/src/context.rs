@@ -20,11 +20,40 @@ pub struct Context<P: Process> {
     /// Weak, as it lies within the session itself: so a message pays nothing for it.
     session: Weak<Session<P>>,
     stop: Option<EndReason>,
+    unchanged: bool,
 }
 
 impl<P: Process> Context<P> {
     pub(crate) fn new(session: Weak<Session<P>>) -> Self {
-        Self { session, stop: None }
+        Self {
+            session,
+            stop: None,
+            unchanged: false,
+        }
+    }
+
+    pub(crate) fn take_unchanged(&mut self) -> bool {
+        std::mem::take(&mut self.unchanged)
+    }
+
+    /// Says that this message leaves the state as it is, so a durable process needn't write it down. Without a word
+    /// every message counts as a change, and the state is written down to see whether it was one.
+    ///
+    /// ```
+    /// # use session_process::{Context, Handle, Process};
+    /// # #[derive(Default)] struct Cart { items: Vec<String> }
+    /// # impl Process for Cart {}
+    /// struct Count;
+    /// impl Handle<Count> for Cart {
+    ///     type Reply = usize;
+    ///     async fn handle(&mut self, _: Count, cx: &mut Context<Self>) -> usize {
+    ///         cx.unchanged();
+    ///         self.items.len()
+    ///     }
+    /// }
+    /// ```
+    pub fn unchanged(&mut self) {
+        self.unchanged = true;
     }
 
     pub(crate) fn take_stop(&mut self) -> Option<EndReason> {
@@ -55,6 +84,12 @@ impl<P: Process> Context<P> {
     /// The clock behind [`now`](Self::now), for a process that reads it with every message.
     pub(crate) fn clock(&self) -> Clock {
         self.session().engine().clock.clone()
+    }
+
+    /// What leaves the process waits until the state that it reflects is durable.
+    pub(crate) fn is_gated(&self) -> bool {
+        let through = |durable: &crate::durability::Durable<P>| durable.pace == crate::durability::Pace::Through;
+        P::DURABILITY.0.as_ref().is_some_and(through) && self.session().kept.is_some()
     }
 
     /// The way to this session for what outlives the handler: see [`send_to_session`].

@@ -4,7 +4,7 @@
 
 use std::{error::Error as StdError, fmt, sync::Arc, time::Duration};
 
-use crate::{EndReason, SessionId};
+use crate::{EndReason, LoadError, SaveError, SessionId, store::StoreError};
 
 /// The error that an [`Init`](crate::Init) returned, shared by all who waited for it.
 pub type SharedError = Arc<dyn StdError + Send + Sync>;
@@ -82,6 +82,28 @@ pub enum CallError<M> {
         /// The message, which nobody began to handle.
         message: M,
     },
+    /// The session sleeps in the store, or in that of an earlier program, and could not be brought back. It is open
+    /// whether there is one.
+    #[error("session {id} could not be loaded")]
+    NotLoaded {
+        /// The session.
+        id: SessionId,
+        /// Why.
+        #[source]
+        source: LoadError,
+        /// The message, which nobody began to handle.
+        message: M,
+    },
+    /// The message was handled, but what it changed is not durable. A write-through process is back at its last
+    /// durable state; where the store failed half-way, it is open whether the change is part of that.
+    #[error("session {id} handled the message, but its state was not saved")]
+    NotSaved {
+        /// The session.
+        id: SessionId,
+        /// Why.
+        #[source]
+        source: SaveError,
+    },
     /// The process called itself, directly or through others: it would wait for its own turn for good.
     #[error("session {id} called itself and would wait for good")]
     SelfCall {
@@ -115,9 +137,10 @@ impl<M> CallError<M> {
             | Self::WrongProcess { message, .. }
             | Self::MailboxFull { message, .. }
             | Self::InitFailed { message, .. }
+            | Self::NotLoaded { message, .. }
             | Self::SelfCall { message, .. } => Some(message),
             Self::Timeout { message, .. } | Self::Crashed { message, .. } | Self::Ended { message, .. } => message,
-            Self::ReplyDropped { .. } => None,
+            Self::ReplyDropped { .. } | Self::NotSaved { .. } => None,
         }
     }
 
@@ -168,6 +191,12 @@ impl<M> CallError<M> {
                 id,
                 message: map(message),
             },
+            Self::NotLoaded { id, source, message } => CallError::NotLoaded {
+                id,
+                source,
+                message: map(message),
+            },
+            Self::NotSaved { id, source } => CallError::NotSaved { id, source },
             Self::ReplyDropped { id } => CallError::ReplyDropped { id },
         }
     }
@@ -184,6 +213,8 @@ impl<M> CallError<M> {
             Self::Ended { .. } => "ended",
             Self::InitFailed { .. } => "init_failed",
             Self::SelfCall { .. } => "self_call",
+            Self::NotLoaded { .. } => "not_loaded",
+            Self::NotSaved { .. } => "not_saved",
             Self::ReplyDropped { .. } => "reply_dropped",
         }
     }
@@ -332,6 +363,16 @@ pub enum StartError {
         #[source]
         source: SharedError,
     },
+    /// The session has a record, or may have one, and could not be brought back from it; or the first state of a new
+    /// one could not be saved.
+    #[error("session {id} could not be brought back from the store")]
+    NotLoaded {
+        /// The session.
+        id: SessionId,
+        /// Why.
+        #[source]
+        source: LoadError,
+    },
     /// The process's [`Init`](crate::Init) panicked.
     #[error("session {id} could not be started: its init panicked")]
     InitPanicked {
@@ -375,6 +416,7 @@ impl StartError {
             Self::KeyRateLimit { .. } => "key_rate_limit",
             Self::WrongProcess { .. } => "wrong_process",
             Self::InitFailed { .. } => "init_failed",
+            Self::NotLoaded { .. } => "not_loaded",
             Self::InitPanicked { .. } => "init_panicked",
             Self::Timeout { .. } => "timeout",
             Self::Ended { .. } => "ended",
@@ -392,6 +434,27 @@ pub struct NotStarted {
     pub id: SessionId,
 }
 
+/// Why a session was not ended.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum TerminateError {
+    /// There is no such session: never started, ended, or expired.
+    #[error("session {id} is not started")]
+    NotStarted {
+        /// The session.
+        id: SessionId,
+    },
+    /// Its record could not be removed, so it lives on. Try again.
+    #[error("session {id} could not be removed from the store")]
+    Store {
+        /// The session.
+        id: SessionId,
+        /// Why.
+        #[source]
+        source: StoreError,
+    },
+}
+
 /// Why a session's id was not changed.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
@@ -407,6 +470,15 @@ pub enum RotateError {
     Taken {
         /// The new id.
         to: SessionId,
+    },
+    /// Its record could not be moved. Where the store failed half-way, it is open which id it has.
+    #[error("session {id} could not be moved in the store")]
+    Store {
+        /// The session.
+        id: SessionId,
+        /// Why.
+        #[source]
+        source: StoreError,
     },
 }
 

@@ -5,6 +5,7 @@ mod builder;
 mod clock;
 mod config;
 mod context;
+mod durability;
 mod engine;
 mod error;
 pub mod events;
@@ -28,8 +29,9 @@ pub use self::{
     builder::{Builder, StartOptions},
     config::Config,
     context::{Context, Deferred, ReplySender, TaskKey},
+    durability::{Durability, LoadError, SaveError, Schema, SchemaError},
     engine::{Cursor, Monitor, SessionStats, ShutdownReport},
-    error::{BuildError, CallError, CastError, NotStarted, RotateError, SharedError, StartError},
+    error::{BuildError, CallError, CastError, NotStarted, RotateError, SharedError, StartError, TerminateError},
     events::Event,
     id::{InvalidSessionId, PublicHandle, SessionId},
     process::{EndReason, Expiry, Handle, Init, InitError, Process, Restart},

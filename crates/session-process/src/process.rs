@@ -2,7 +2,7 @@
 
 use std::{fmt, future::Future, time::Duration};
 
-use crate::Context;
+use crate::{Context, Durability};
 
 /// The live process of one session: any type that holds the session's state.
 ///
@@ -36,7 +36,24 @@ pub trait Process: Sized + Send + 'static {
         within: Duration::from_secs(60),
     };
 
-    /// Runs once when this process ends, for whatever reason, after its last message.
+    /// Whether the state outlives the process. The default is that it does not.
+    const DURABILITY: Durability<Self> = Durability::VOLATILE;
+
+    /// The state has just been written down, and is on its way to the store. For what may be told to others only when
+    /// it is durable: note it here, and tell it in [`snapshot_durable`](Self::snapshot_durable).
+    fn snapshot_taken(&mut self) {}
+
+    /// The state of the last [`snapshot_taken`](Self::snapshot_taken) is durable. Not called if the write failed: then
+    /// the process is replaced by its last durable state.
+    fn snapshot_durable(&mut self) {}
+
+    /// Whether the process may be put to sleep now: see [`Builder::sleep_after`](crate::Builder::sleep_after). One
+    /// that holds what can't be written down, such as a connection, says no.
+    fn may_sleep(&self) -> bool {
+        true
+    }
+
+    /// Runs once when this process ends, for whatever reason but sleep, after its last message.
     ///
     /// After a panic (`Crashed`) the state is as the panic left it. The hook has
     /// [`terminate_timeout`](crate::Builder::terminate_timeout) to finish; then it is cut, which is an event. A panic
@@ -147,13 +164,16 @@ pub enum EndReason {
     Crashed,
     /// It made room for another.
     Evicted,
-    /// The engine shut down.
+    /// The engine shut down. A durable session comes back with its next message to another engine.
     Shutdown,
+    /// A durable process was not used for [`sleep_after`](crate::Builder::sleep_after): its state is in the store, and
+    /// it comes back with the next message. Not an end: no terminate hook runs.
+    Asleep,
 }
 
 impl EndReason {
     /// All reasons, in the order of their codes.
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Expired(Expiry::Idle),
         Self::Expired(Expiry::Absolute),
         Self::Terminated,
@@ -161,7 +181,13 @@ impl EndReason {
         Self::Crashed,
         Self::Evicted,
         Self::Shutdown,
+        Self::Asleep,
     ];
+
+    /// The session itself goes on: its record stays.
+    pub(crate) fn keeps_record(self) -> bool {
+        matches!(self, Self::Shutdown | Self::Crashed | Self::Asleep)
+    }
 
     /// A code above 0 for an atomic.
     pub(crate) fn code(self) -> u8 {
@@ -174,7 +200,7 @@ impl EndReason {
     }
 
     /// A short stable word, for logs, metrics and the network: `idle`, `absolute`, `terminated`, `stopped`,
-    /// `crashed`, `evicted`, `shutdown`.
+    /// `crashed`, `evicted`, `shutdown`, `asleep`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -185,6 +211,7 @@ impl EndReason {
             Self::Crashed => "crashed",
             Self::Evicted => "evicted",
             Self::Shutdown => "shutdown",
+            Self::Asleep => "asleep",
         }
     }
 }

@@ -4,9 +4,10 @@ use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 
 use crate::{
     Attributes, Builder, CallError, CastError, Config, Cursor, Deferred, EndReason, Handle, Init, Monitor, NotStarted,
-    Process, RotateError, SessionId, SessionStats, ShutdownReport, StartError, StartOptions,
-    engine::{self, AnySession, Engine, Leftover, Owner, Rotate, Session},
+    Process, RotateError, SessionId, SessionStats, ShutdownReport, StartError, StartOptions, TerminateError,
+    engine::{self, AnySession, Engine, Leftover, Owner, Session},
     events::{Event, RefusedId, Subscriber},
+    store::{SessionKey, StoreError},
 };
 
 /// All sessions of an engine, seen as processes of type `P`; without a type, as [`Attributes`].
@@ -75,7 +76,7 @@ impl<P: Process> Sessions<P> {
         }
     }
 
-    pub(crate) fn engine(&self) -> &Engine {
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
         &self.engine
     }
 
@@ -260,7 +261,8 @@ impl<P: Process> Sessions<P> {
         sent
     }
 
-    /// Whether a session is started, of whatever type: its `init` is done, and it has neither ended nor expired.
+    /// Whether a session is started, of whatever type: its `init` is done, and it has neither ended nor expired. Of
+    /// sessions in memory: see [`exists`](Self::exists).
     #[must_use]
     pub fn is_started(&self, id: &SessionId) -> bool {
         let now = self.engine.now();
@@ -270,7 +272,23 @@ impl<P: Process> Sessions<P> {
             .unwrap_or(false)
     }
 
-    /// Counts as a use: the session's idle time begins anew.
+    /// Whether there is such a session: started, or asleep in the store. No use of it.
+    ///
+    /// # Errors
+    /// [`StoreError`]: it is not in memory, and the store could not be asked. Not the same as `false`.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn exists(&self, id: &SessionId) -> Result<bool, StoreError> {
+        match &self.engine.records {
+            _ if self.is_started(id) => Ok(true),
+            Some(records) => records.is_there(SessionKey::of(id)).await,
+            None => Ok(false),
+        }
+    }
+
+    /// Counts as a use: the session's idle time begins anew. Of sessions in memory: for one that may be asleep, send it
+    /// a message.
     ///
     /// # Errors
     /// [`NotStarted`], also if it has expired: it can't be brought back.
@@ -317,25 +335,40 @@ impl<P: Process> Sessions<P> {
     /// that wait go back to their senders. From within a handler it doesn't wait, as two sessions that end each other
     /// would wait for good.
     ///
+    /// A durable session's record is removed first, also if the session sleeps; so if the store fails, the session
+    /// lives on and this is an error.
+    ///
     /// # Errors
-    /// [`NotStarted`].
+    /// [`TerminateError`].
     ///
     /// # Cancel safety
-    /// The session ends also when this future is dropped.
-    pub async fn terminate(&self, id: &SessionId) -> Result<(), NotStarted> {
+    /// The session ends also when this future is dropped, once it was polled; a durable one may live on.
+    pub async fn terminate(&self, id: &SessionId) -> Result<(), TerminateError> {
         self.terminate_for(id, EndReason::Terminated).await
     }
 
     /// The same, and says why: what the hook and the monitors get.
     ///
     /// # Errors
-    /// [`NotStarted`].
+    /// As [`terminate`](Self::terminate).
     ///
     /// # Cancel safety
     /// As [`terminate`](Self::terminate).
-    pub async fn terminate_for(&self, id: &SessionId, reason: EndReason) -> Result<(), NotStarted> {
-        let missing = || NotStarted { id: id.clone() };
-        let session = self.engine.registry.get(id).ok_or_else(missing)?;
+    pub async fn terminate_for(&self, id: &SessionId, reason: EndReason) -> Result<(), TerminateError> {
+        let missing = || TerminateError::NotStarted { id: id.clone() };
+        let failed = |source| TerminateError::Store { id: id.clone(), source };
+        let Some(session) = self.engine.registry.get(id) else {
+            let deleted = match &self.engine.records {
+                Some(records) => records.delete(id).await.map_err(failed)?,
+                None => false,
+            };
+            return if deleted { Ok(()) } else { Err(missing()) };
+        };
+        if let Some(kept) = session.kept()
+            && !reason.keeps_record()
+        {
+            kept.delete().await.map_err(failed)?;
+        }
         let expired = session.life().is_expired(self.engine.now(), true);
         let mut ended = session.watch_end();
         // A handler must not wait: for itself in its own session, nor for one that ends ours.
@@ -385,25 +418,28 @@ impl<P: Process> Sessions<P> {
     /// Gives a session a new id, for example at login, in one step: no moment without either, and the old id is dead
     /// at once. Process, timers and monitors stay.
     ///
+    /// A durable session's record moves along, also if the session sleeps.
+    ///
     /// # Errors
     /// [`RotateError`].
-    pub fn rotate(&self, id: &SessionId) -> Result<SessionId, RotateError> {
+    ///
+    /// # Cancel safety
+    /// A volatile session is rotated in the first poll. The id of a durable one is changed or not; what has begun goes
+    /// on to its end.
+    pub async fn rotate(&self, id: &SessionId) -> Result<SessionId, RotateError> {
         let to = SessionId::generate();
-        self.rotate_to(id, &to).map(|()| to)
+        self.rotate_to(id, &to).await.map(|()| to)
     }
 
     /// The same, to an id that the application gives.
     ///
     /// # Errors
     /// [`RotateError`].
-    pub fn rotate_to(&self, id: &SessionId, to: &SessionId) -> Result<(), RotateError> {
-        let not_started = || RotateError::NotStarted { id: id.clone() };
-        self.touch(id).map_err(|_| not_started())?;
-        match self.engine.registry.rotate(id, to) {
-            Ok(_) => {}
-            Err(Rotate::NotStarted) => return Err(not_started()),
-            Err(Rotate::Taken) => return Err(RotateError::Taken { to: to.clone() }),
-        }
+    ///
+    /// # Cancel safety
+    /// As [`rotate`](Self::rotate).
+    pub async fn rotate_to(&self, id: &SessionId, to: &SessionId) -> Result<(), RotateError> {
+        engine::rotate(&self.engine, id, to).await?;
         self.engine.events.emit(|| Event::Rotated {
             from: id.public_handle(),
             to: to.public_handle(),

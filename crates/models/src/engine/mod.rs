@@ -13,18 +13,10 @@ pub(crate) mod session {
 
     use crate::SessionId;
 
-    pub(crate) struct Life;
-
-    impl Life {
-        pub(crate) fn expires_at(&self) -> u64 {
-            0
-        }
-    }
-
     pub(crate) trait AnySession: Any + Send + Sync {
         fn is(&self, id: &SessionId) -> bool;
         fn id(&self) -> SessionId;
         fn set_id(&self, id: SessionId);
-        fn life(&self) -> &Life;
+        fn due_at(&self) -> u64;
     }
 }

@@ -11,9 +11,12 @@ use super::{
     AttributeError, Attributes, Limits,
     messages::{All, Clear, Get, Insert, Remove, Update},
 };
-use crate::{Context, Handle, Init, InitError, Process};
+use crate::{Context, Durability, Handle, Init, InitError, Process, Schema};
 
-impl Process for Attributes {}
+/// Durable, where the engine has [records](crate::Builder::records).
+impl Process for Attributes {
+    const DURABILITY: Durability<Self> = Durability::write_through(Schema::json("attributes", 1));
+}
 
 /// Without attributes.
 ///
@@ -52,6 +55,7 @@ impl Attributes {
 impl<T: DeserializeOwned + Send + 'static> Handle<Get<T>> for Attributes {
     type Reply = Result<Option<T>, AttributeError>;
     async fn handle(&mut self, get: Get<T>, cx: &mut Context<Self>) -> Self::Reply {
+        cx.unchanged();
         self.at_work(cx, |this| this.get(&get.key))
     }
 }
@@ -96,6 +100,7 @@ impl Handle<Clear> for Attributes {
 impl Handle<All> for Attributes {
     type Reply = Attributes;
     async fn handle(&mut self, _: All, cx: &mut Context<Self>) -> Attributes {
+        cx.unchanged();
         self.come_to(cx);
         self.clone()
     }

@@ -19,6 +19,7 @@ use super::{
     Engine,
     chain::{self, Chain, Frame},
     guard::{Guarded, Panic, caught, panic_text, poll_here},
+    keep::{self, Batch},
     lifecycle,
     mailbox::Push,
     run::{self, Run, Turn},
@@ -26,7 +27,7 @@ use super::{
     ticket::{Outcome, Ticket, Withdrawn},
 };
 use crate::{
-    CallError, CastError, EndReason, Handle, Process, PublicHandle, SessionId,
+    CallError, CastError, EndReason, Handle, Process, PublicHandle, SessionId, SharedError, StartError,
     clock::{Clock, nanos},
     events::Event,
 };
@@ -82,9 +83,24 @@ impl Sender {
     }
 }
 
+/// A reply, and what it has to wait for: its caller must not have it before that is durable.
+struct Reply<R> {
+    value: R,
+    gate: Gate,
+}
+
+type Gate = Option<Arc<Batch>>;
+
+impl<R> Reply<R> {
+    /// Waits for nothing.
+    fn free(value: R) -> Self {
+        Self { value, gate: None }
+    }
+}
+
 /// A message in a mailbox, with the place for its reply.
 struct Queued<M, R> {
-    ticket: Ticket<M, R, Failure>,
+    ticket: Ticket<M, Reply<R>, Failure>,
     frame: Option<Arc<Frame>>,
     is_use: bool,
 }
@@ -131,7 +147,7 @@ where
 /// A handler that is through, and its session back from it.
 struct Handled<P: Process, R> {
     session: Arc<Session<P>>,
-    outcome: Result<(R, Option<EndReason>), Panic>,
+    outcome: Result<(Reply<R>, Option<EndReason>), Panic>,
 }
 
 thread_local! {
@@ -149,7 +165,8 @@ where
 {
     let outcome = {
         let mut core = session.core.borrow_mut();
-        let Core { process, cx, .. } = core.get_mut();
+        let core = core.get_mut();
+        let Core { process, cx, .. } = core;
         let process = process.as_mut().expect("a started session has a process");
         let mut first = IN_PLACE;
         let hand_over = || {
@@ -159,13 +176,16 @@ where
         };
         // In an `async` block, so that a handler that panics before it has made its future is caught too.
         let handled = caught(async { process.handle(message, cx).await }, hand_over).await;
-        handled.map(|reply| (reply, cx.take_stop()))
+        handled.map(|value| {
+            let gate = keep::handled(&session, core);
+            (Reply { value, gate }, core.cx.take_stop())
+        })
     };
     Handled { session, outcome }
 }
 
 enum Attempt<M, R> {
-    Replied(R),
+    Replied(Reply<R>),
     /// The reply will be in the ticket.
     Waiting(Arc<Queued<M, R>>),
     /// Delivered; nobody waits.
@@ -368,7 +388,7 @@ where
 }
 
 /// Waits for a reply, until `deadline`.
-async fn reply<M, R>(queued: Arc<Queued<M, R>>, clock: &Clock, deadline: u64) -> Result<R, NoReply<M>> {
+async fn reply<M, R>(queued: Arc<Queued<M, R>>, clock: &Clock, deadline: u64) -> Result<Reply<R>, NoReply<M>> {
     let mut wait = Wait { queued: Some(&queued) };
     let outcome = match patience(&queued.ticket).await {
         Some(outcome) => Some(outcome),
@@ -450,7 +470,7 @@ fn process_of(engine: &Engine, id: &SessionId) -> &'static str {
 }
 
 pub(crate) async fn call<P, M>(
-    engine: &Engine,
+    engine: &Arc<Engine>,
     id: &SessionId,
     message: M,
     within: Duration,
@@ -463,7 +483,10 @@ where
     // sent, so that a caller dropped here has sent nothing.
     chain::take_turn().await;
     let begun = engine.events.watched().then(Instant::now);
-    let result = call_unwatched::<P, M>(engine, id, message, within).await;
+    let mut result = call_once::<P, M>(engine, id, message, within).await;
+    if P::DURABILITY.0.is_some() && engine.records.is_some() {
+        result = awake::<P, M>(engine, id, result, within).await;
+    }
     report::<M>(
         engine,
         id,
@@ -497,7 +520,52 @@ fn report<M>(
     }
 }
 
-async fn call_unwatched<P, M>(
+/// How often a message wakes its session: once, and again where that goes to sleep in the very next moment.
+const WAKES: usize = 3;
+
+/// A message to a session that sleeps wakes it and is sent again.
+async fn awake<P, M>(
+    engine: &Arc<Engine>,
+    id: &SessionId,
+    mut result: Result<P::Reply, CallError<M>>,
+    within: Duration,
+) -> Result<P::Reply, CallError<M>>
+where
+    P: Handle<M>,
+    M: Send + 'static,
+{
+    for _ in 0..WAKES {
+        let message = match result {
+            Err(
+                CallError::NotStarted { message, .. }
+                | CallError::Ended {
+                    reason: EndReason::Asleep,
+                    message: Some(message),
+                    ..
+                },
+            ) => message,
+            other => return other,
+        };
+        let id = id.clone();
+        result = match Box::pin(lifecycle::wake::<P>(engine, &id)).await {
+            Ok(true) => Box::pin(call_once::<P, M>(engine, &id, message, within)).await,
+            Ok(false) => return Err(CallError::NotStarted { id, message }),
+            Err(StartError::NotLoaded { source, .. }) => return Err(CallError::NotLoaded { id, source, message }),
+            Err(StartError::Timeout { within, .. }) => {
+                let message = Some(message);
+                return Err(CallError::Timeout { id, within, message });
+            }
+            // A limit, a shutdown: there is a session, but it can't run here now.
+            Err(error) => {
+                let source = Some(Arc::new(error) as SharedError);
+                return Err(CallError::InitFailed { id, source, message });
+            }
+        };
+    }
+    result
+}
+
+async fn call_once<P, M>(
     engine: &Engine,
     id: &SessionId,
     message: M,
@@ -525,7 +593,8 @@ where
         }
     };
     let queued = match attempt(session, message, Sender::Call) {
-        Attempt::Replied(reply) => return Ok(reply),
+        Attempt::Replied(Reply { value, gate: None }) => return Ok(value),
+        Attempt::Replied(reply) => return Box::pin(durable(engine, id, reply, within)).await,
         Attempt::Waiting(queued) => queued,
         Attempt::Sent => unreachable!("a call waits"),
         Attempt::Panicked => {
@@ -548,7 +617,7 @@ where
         }
     };
     let deadline = engine.now().saturating_add(nanos(within));
-    reply(queued, &engine.clock, deadline)
+    let reply = reply(queued, &engine.clock, deadline)
         .await
         .map_err(|no_reply| match no_reply {
             NoReply::Timeout(message) => CallError::Timeout {
@@ -557,16 +626,43 @@ where
                 message,
             },
             NoReply::Failed(failure, message) => failure.into_call_error(id.clone(), message),
-        })
+        })?;
+    match reply {
+        Reply { value, gate: None } => Ok(value),
+        reply => Box::pin(durable(engine, id, reply, within)).await,
+    }
 }
 
-pub(crate) fn cast<P, M>(engine: &Engine, id: &SessionId, message: M) -> Result<(), CastError<M>>
+/// Lets a reply out when what it reflects is durable.
+async fn durable<M, R>(engine: &Engine, id: &SessionId, reply: Reply<R>, within: Duration) -> Result<R, CallError<M>> {
+    let Reply { value, gate } = reply;
+    let Some(batch) = gate else { return Ok(value) };
+    let id = id.clone();
+    let deadline = engine.now().saturating_add(nanos(within));
+    match engine.clock.before(deadline, batch.wait()).await {
+        Some(Ok(())) => Ok(value),
+        Some(Err(source)) => Err(CallError::NotSaved { id, source }),
+        None => {
+            let message = None;
+            Err(CallError::Timeout { id, within, message })
+        }
+    }
+}
+
+pub(crate) fn cast<P, M>(engine: &Arc<Engine>, id: &SessionId, message: M) -> Result<(), CastError<M>>
 where
     P: Handle<M>,
     M: Send + 'static,
 {
     let begun = engine.events.watched().then(Instant::now);
-    let result = match find::<P>(engine, id) {
+    let found = match find::<P>(engine, id) {
+        Err(NotFound::NotStarted) if P::DURABILITY.0.is_some() => {
+            // Behind its `init`, so that a call after this cast comes after it.
+            lifecycle::wake_for_cast::<P>(engine, id).ok_or(NotFound::NotStarted)
+        }
+        found => found,
+    };
+    let result = match found {
         Ok(session) => match attempt(session, message, Sender::Cast) {
             // A panic is the process's affair; the message was delivered.
             Attempt::Replied(_) | Attempt::Waiting(_) | Attempt::Sent | Attempt::Panicked => Ok(()),
@@ -653,7 +749,7 @@ pub(super) async fn started<P: Process>(session: &Arc<Session<P>>, deadline: u64
         Push::Closed(_) => return Started::Closed,
     }
     match reply(queued, &session.engine.clock, deadline).await {
-        Ok(()) => Started::Yes,
+        Ok(_) => Started::Yes,
         Err(NoReply::Timeout(_)) => Started::Timeout,
         Err(NoReply::Failed(failure, _)) => Started::Failed(failure),
     }
@@ -673,7 +769,7 @@ struct Knock(Arc<Queued<(), ()>>);
 impl<P: Process> Envelope<P> for Knock {
     fn open(self: Arc<Self>, _: Arc<Session<P>>) -> Option<Run> {
         self.0.ticket.open()?;
-        self.0.ticket.reply(());
+        self.0.ticket.reply(Reply::free(()));
         None
     }
 
@@ -689,7 +785,7 @@ impl<P: Process> Envelope<P> for Knock {
 /// The wait of a start for its own `init`, which goes on in a task.
 pub(super) async fn init_done(ticket: Arc<InitTicket>, clock: &Clock, deadline: u64) -> Option<Result<(), Failure>> {
     match reply(ticket.0.clone(), clock, deadline).await {
-        Ok(()) => Some(Ok(())),
+        Ok(_) => Some(Ok(())),
         Err(NoReply::Timeout(_)) => None,
         Err(NoReply::Failed(failure, _)) => Some(Err(failure)),
     }
@@ -708,7 +804,7 @@ impl InitTicket {
 
     pub(super) fn tell(&self, outcome: Result<(), Failure>) {
         match outcome {
-            Ok(()) => self.0.ticket.reply(()),
+            Ok(()) => self.0.ticket.reply(Reply::free(())),
             Err(failure) => self.0.ticket.refuse(failure),
         }
     }

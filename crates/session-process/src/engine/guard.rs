@@ -24,7 +24,7 @@ pub(super) enum Polled<T> {
 ///
 /// With a waker that does nothing: a future that isn't ready is moved to a task, which polls it at once with its own.
 #[inline]
-pub(super) fn poll_here<F: Future>(
+pub(super) fn poll_here<F: Future + ?Sized>(
     session: usize,
     called: bool,
     future: Pin<&mut F>,
@@ -38,7 +38,11 @@ pub(super) fn poll_here<F: Future>(
 
 /// The same for a future that may panic. The process may be left broken by that; it is never used again, except by its
 /// terminate hook.
-pub(super) fn poll_in_place<F: Future>(session: usize, called: bool, future: Pin<&mut F>) -> Polled<F::Output> {
+pub(super) fn poll_in_place<F: Future + ?Sized>(
+    session: usize,
+    called: bool,
+    future: Pin<&mut F>,
+) -> Polled<F::Output> {
     match catch_unwind(AssertUnwindSafe(|| poll_here(session, called, future))) {
         Ok(Ok(output)) => Polled::Ready(output),
         Ok(Err(frame)) => Polled::Pending(frame),

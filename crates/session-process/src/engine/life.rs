@@ -20,7 +20,7 @@ const EXPIRED: u64 = u64::MAX;
 
 #[derive(Debug)]
 pub(crate) struct Life {
-    started: u64,
+    started: AtomicU64,
     last_used: AtomicU64,
     idle: AtomicU64,
     /// An instant, not a duration.
@@ -30,7 +30,7 @@ pub(crate) struct Life {
 impl Life {
     pub(crate) fn new(now: u64, idle_timeout: Option<Duration>, max_lifetime: Option<Duration>) -> Self {
         let life = Self {
-            started: now,
+            started: AtomicU64::new(now),
             last_used: AtomicU64::new(now),
             idle: AtomicU64::new(NEVER),
             deadline: AtomicU64::new(NEVER),
@@ -46,7 +46,7 @@ impl Life {
 
     /// Counted from the start.
     pub(crate) fn set_max_lifetime(&self, lifetime: Option<Duration>) {
-        let deadline = lifetime.map_or(NEVER, |lifetime| self.started.saturating_add(nanos(lifetime)));
+        let deadline = lifetime.map_or(NEVER, |lifetime| self.started().saturating_add(nanos(lifetime)));
         self.deadline.store(deadline, Ordering::Relaxed);
     }
 
@@ -121,8 +121,33 @@ impl Life {
             .min(self.deadline.load(Ordering::Relaxed))
     }
 
+    /// When it will not have been used for `nanos`.
+    pub(crate) fn idle_since(&self, nanos: u64) -> u64 {
+        self.last_used.load(Ordering::Acquire).saturating_add(nanos)
+    }
+
+    fn started(&self) -> u64 {
+        self.started.load(Ordering::Relaxed)
+    }
+
+    /// What was set for a session that was just started: its idle timeout, and the time until its deadline.
+    pub(crate) fn limits(&self, now: u64) -> (Option<Duration>, Option<Duration>) {
+        let limit = |nanos| (nanos != NEVER).then(|| Duration::from_nanos(nanos));
+        let deadline = self.deadline.load(Ordering::Relaxed);
+        let rest = (deadline != NEVER).then(|| Duration::from_nanos(deadline.saturating_sub(now)));
+        (limit(self.idle.load(Ordering::Relaxed)), rest)
+    }
+
+    /// Goes on where a session was before it went to the store. Only for who is just starting it.
+    pub(crate) fn resume(&self, started: u64, used: u64, idle_timeout: Option<Duration>, deadline: Option<u64>) {
+        self.started.store(started, Ordering::Relaxed);
+        self.last_used.store(used, Ordering::Release);
+        self.set_idle_timeout(idle_timeout);
+        self.deadline.store(deadline.unwrap_or(NEVER), Ordering::Relaxed);
+    }
+
     pub(crate) fn age(&self, now: u64) -> Duration {
-        Duration::from_nanos(now.saturating_sub(self.started))
+        Duration::from_nanos(now.saturating_sub(self.started()))
     }
 
     pub(crate) fn idle_for(&self, now: u64) -> Duration {

@@ -17,14 +17,15 @@ use super::{
     chain::{self, Chain, Frame},
     deliver::{self, InitTicket, Started},
     guard::{Guarded, Panic, Polled, drop_quietly, panic_text, poll_in_place},
+    keep,
     life::Life,
     registry::Insert,
     run::Turn,
     session::{AnySession, Core, Envelope, Failure, Leftover, Session},
 };
 use crate::{
-    Context, EndReason, Init, InitError, Process, Restart, SessionId, SharedError, StartError, StartOptions,
-    clock::nanos, events::Event,
+    Context, EndReason, Init, InitError, LoadError, Process, Restart, SessionId, SharedError, StartError, StartOptions,
+    clock::nanos, events::Event, store::SessionKey,
 };
 
 /// How a process begins anew.
@@ -91,7 +92,10 @@ where
             Session::<P>::starting(engine, id, Life::new(now, idle_timeout, max_lifetime), recipe)
         };
         let found = match engine.registry.get_or_insert(id, admit, make) {
-            Insert::Inserted(session) => return begin(session, args, deadline).await,
+            Insert::Inserted(session) => {
+                let run = by_init(&session, args);
+                return begin(session, run, deadline).await;
+            }
             Insert::Refused(error) => return Err(error),
             Insert::Found(found) => found,
         };
@@ -131,6 +135,106 @@ where
     }
 }
 
+/// Of a process that comes from the store: there is nothing else to begin from.
+struct FromStore;
+
+impl<P: Process> Recipe<P> for FromStore {
+    fn make<'a>(&'a self, _: &'a mut Context<P>) -> Pin<Box<dyn Future<Output = Result<P, InitError>> + Send + 'a>> {
+        Box::pin(async { Err(NotThere.into()) })
+    }
+}
+
+/// There is no state under this id after all.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no such session in the store")]
+struct NotThere;
+
+/// What makes a process: on the heap from the start, since it may go on in a task, and a process may start another of
+/// its own type.
+type Making = Pin<Box<dyn Future<Output = Result<(), InitError>> + Send>>;
+
+fn by_init<P, A>(session: &Arc<Session<P>>, args: A) -> Making
+where
+    P: Init<A>,
+    A: Send + 'static,
+{
+    Box::pin(init(Arc::clone(session), args))
+}
+
+fn from_store<P: Process>(session: &Arc<Session<P>>) -> Making {
+    Box::pin(back(Arc::clone(session)))
+}
+
+/// Brings a session back from the store. `Ok(false)`: there is none.
+pub(crate) async fn wake<P: Process>(engine: &Arc<Engine>, id: &SessionId) -> Result<bool, StartError> {
+    let Some(records) = &engine.records else {
+        return Ok(false);
+    };
+    let within = engine.config.call_timeout;
+    let deadline = engine.now().saturating_add(nanos(within));
+    loop {
+        if let Some(found) = engine.registry.get(id) {
+            if !found.is_closed() {
+                // Somebody was quicker.
+                return Ok(true);
+            }
+            if found.in_chain() {
+                return Err(StartError::SelfCall { id: id.clone() });
+            }
+            let timeout = || StartError::Timeout { id: id.clone(), within };
+            ended(&*found, engine, deadline).await.ok_or_else(timeout)?;
+            continue;
+        }
+        // First, so that an id that nobody knows takes up no place.
+        let there = records.is_there(SessionKey::of(id)).await;
+        if !there.map_err(|error| start_error(id, Failure::InitFailed(Some(Arc::new(LoadError::Store(error))))))? {
+            return Ok(false);
+        }
+        let session = match insert_from_store::<P>(engine, id) {
+            Insert::Inserted(session) => session,
+            Insert::Refused(error) => return Err(error),
+            Insert::Found(_) => continue,
+        };
+        let run = from_store(&session);
+        return match begin(session, run, deadline).await {
+            Err(StartError::InitFailed { source, .. }) if source.is::<NotThere>() => Ok(false),
+            outcome => outcome,
+        };
+    }
+}
+
+/// The same for a sender that doesn't wait: the session is there at once, and its messages wait for it.
+pub(super) fn wake_for_cast<P: Process>(engine: &Arc<Engine>, id: &SessionId) -> Option<Arc<Session<P>>> {
+    engine.records.as_ref()?;
+    let Insert::Inserted(session) = insert_from_store::<P>(engine, id) else {
+        return None;
+    };
+    let run = from_store(&session);
+    // In a task in any case: it reads the store.
+    begin_here(&session, run);
+    Some(session)
+}
+
+fn insert_from_store<P: Process>(engine: &Arc<Engine>, id: &SessionId) -> Insert<Session<P>, StartError> {
+    let now = engine.now();
+    let (idle_timeout, max_lifetime) = (engine.config.idle_timeout, engine.config.max_lifetime);
+    let make = || {
+        let life = Life::new(now, idle_timeout, max_lifetime);
+        Session::<P>::starting(engine, id, life, Box::new(FromStore))
+    };
+    engine.registry.get_or_insert(id, || engine.admit_back(), make)
+}
+
+/// In place of `init`, for a session that has begun long ago.
+async fn back<P: Process>(session: Arc<Session<P>>) -> Result<(), InitError> {
+    let mut core = session.core.borrow_mut();
+    let Core { process, keep, .. } = core.get_mut();
+    let keep = keep.as_deref_mut().ok_or(NotThere)?;
+    *process = Some(keep::load(&session, keep).await?.ok_or(NotThere)?);
+    session.engine.registry.recheck(&AnySession::id(&*session));
+    Ok(())
+}
+
 /// Waits for a session's end, until `deadline`.
 async fn ended(session: &dyn AnySession, engine: &Engine, deadline: u64) -> Option<()> {
     let mut ended = session.watch_end();
@@ -142,19 +246,21 @@ async fn ended(session: &dyn AnySession, engine: &Engine, deadline: u64) -> Opti
 fn start_error(id: &SessionId, failure: Failure) -> StartError {
     let id = id.clone();
     match failure {
-        Failure::InitFailed(Some(source)) => StartError::InitFailed { id, source },
+        Failure::InitFailed(Some(source)) => match source.downcast_ref::<LoadError>() {
+            Some(source) => StartError::NotLoaded {
+                id,
+                source: source.clone(),
+            },
+            None => StartError::InitFailed { id, source },
+        },
         Failure::InitFailed(None) | Failure::Crashed => StartError::InitPanicked { id },
         Failure::Ended(reason) => StartError::Ended { id, reason },
     }
 }
 
 /// Runs `init` where the caller stands; what doesn't finish there goes on in a task, whatever becomes of the caller.
-async fn begin<P, A>(session: Arc<Session<P>>, args: A, deadline: u64) -> Result<bool, StartError>
-where
-    P: Init<A>,
-    A: Send + 'static,
-{
-    let begun = match begin_here(&session, args) {
+async fn begin<P: Process>(session: Arc<Session<P>>, run: Making, deadline: u64) -> Result<bool, StartError> {
+    let begun = match begin_here(&session, run) {
         Begun::Done(outcome) => outcome,
         Begun::Waiting(ticket) => match deliver::init_done(ticket, &session.engine.clock, deadline).await {
             Some(outcome) => outcome,
@@ -177,14 +283,10 @@ enum Begun {
     Waiting(Arc<InitTicket>),
 }
 
-fn begin_here<P, A>(session: &Arc<Session<P>>, args: A) -> Begun
-where
-    P: Init<A>,
-    A: Send + 'static,
-{
+fn begin_here<P: Process>(session: &Arc<Session<P>>, run: Making) -> Begun {
     let address = session.address();
     let asked = session.engine.events.listened().then(Instant::now);
-    let run = Box::pin(init(Arc::clone(session), args));
+    session.engine.know(session);
     let (run, frame) = if deliver::may_run_here(&session.engine, address) {
         let mut run = run;
         match poll_in_place(address, true, run.as_mut()) {
@@ -209,7 +311,7 @@ where
 
 async fn go_on<P: Process, F>(mut turn: Turn<P>, run: Guarded<F>, ticket: Arc<InitTicket>, asked: Option<Instant>)
 where
-    F: Future<Output = Result<(), InitError>> + Send,
+    F: Future<Output = Result<(), InitError>> + Send + ?Sized,
 {
     let made = run.await;
     turn.clear();
@@ -218,8 +320,20 @@ where
 
 async fn init<P: Init<A>, A>(session: Arc<Session<P>>, args: A) -> Result<(), InitError> {
     let mut core = session.core.borrow_mut();
-    let Core { process, cx, .. } = core.get_mut();
-    *process = Some(P::init(args, cx).await?);
+    let Core { process, cx, keep, .. } = core.get_mut();
+    if let Some(keep) = keep.as_deref_mut()
+        && let Some(found) = keep::load(&session, keep).await?
+    {
+        // It was started before, by this program or an earlier one, here or elsewhere.
+        *process = Some(found);
+        session.engine.registry.recheck(&AnySession::id(&*session));
+        return Ok(());
+    }
+    let begun = process.insert(P::init(args, cx).await?);
+    if let Some(keep) = keep.as_deref_mut() {
+        keep::save_first(&session, begun, keep).await?;
+    }
+    cx.take_unchanged();
     if let Some(reason) = cx.take_stop() {
         session.close(reason, Leftover::Refuse);
     }
@@ -277,7 +391,7 @@ pub(super) async fn recover<P: Process>(turn: Turn<P>, panic: String) {
         process: type_name::<P>(),
         panic,
     });
-    terminate(&session, EndReason::Crashed).await;
+    terminate(&session, EndReason::Crashed, false).await;
     // Those that the hook has begun.
     session.side.lock().stop_tasks();
     let restarts = match P::RESTART {
@@ -312,8 +426,19 @@ pub(super) async fn recover<P: Process>(turn: Turn<P>, panic: String) {
 
 async fn begin_anew<P: Process>(session: Arc<Session<P>>) -> Result<(), InitError> {
     let mut core = session.core.borrow_mut();
-    let Core { process, cx, recipe } = core.get_mut();
-    *process = Some(recipe.make(cx).await?);
+    let Core {
+        process,
+        cx,
+        recipe,
+        keep,
+    } = core.get_mut();
+    *process = Some(match keep::recover(&session, keep.as_deref_mut()).await {
+        Some(durable) => durable,
+        // What the store had is gone, or can't be read.
+        None if keep.is_some() => return Err(NotThere.into()),
+        None => recipe.make(cx).await?,
+    });
+    cx.take_unchanged();
     if let Some(reason) = cx.take_stop() {
         session.close(reason, Leftover::Refuse);
     }
@@ -330,25 +455,33 @@ pub(super) async fn end<P: Process>(turn: Turn<P>) {
     let session = Arc::clone(turn.session());
     let reason = session.end_reason().expect("the mailbox was closed for a reason");
     session.side.lock().stop_tasks();
-    terminate(&session, reason).await;
+    terminate(&session, reason, true).await;
     // Nothing waits, except if the session crashed while it was to work its mailbox off.
     session.refuse_waiting(&Failure::Ended(reason));
     turn.finish(reason);
 }
 
-/// Runs the terminate hook and drops the process, if there is one.
-async fn terminate<P: Process>(session: &Arc<Session<P>>, reason: EndReason) {
+/// Runs the terminate hook and drops the process, if there is one. `last`: it doesn't begin anew.
+async fn terminate<P: Process>(session: &Arc<Session<P>>, reason: EndReason, last: bool) {
     let mut core = session.core.borrow_mut();
-    let Core { process, cx, .. } = core.get_mut();
-    let Some(running) = process.as_mut() else { return };
+    let Core { process, cx, keep, .. } = core.get_mut();
+    let Some(running) = process.as_mut() else {
+        if last {
+            keep::end::<P>(session, None, keep.as_deref_mut(), reason).await;
+        }
+        return;
+    };
     // A handler that asked to stop and then panicked has left its wish there.
     cx.take_stop();
     let killed = session.side.lock().killed;
-    let hook = if killed {
+    let hook = if killed || reason == EndReason::Asleep {
         Ok(())
     } else {
         hook(session, running, cx, reason).await
     };
+    if last {
+        keep::end(session, process.as_mut(), keep.as_deref_mut(), reason).await;
+    }
     let dropped = drop_quietly(process.take()).map_err(panic_text);
     if let Err(error) = hook.and(dropped) {
         session.engine.events.emit(|| Event::HookFailed {

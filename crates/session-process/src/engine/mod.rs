@@ -10,9 +10,12 @@
 mod chain;
 mod deliver;
 mod guard;
+mod keep;
 mod lifecycle;
 mod mailbox;
+mod one_life;
 mod registry;
+mod rotate;
 mod run;
 mod session;
 mod shutdown;
@@ -27,7 +30,7 @@ use std::{
     collections::HashMap,
     num::NonZeroU32,
     sync::{
-        Arc,
+        Arc, Weak,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -40,7 +43,7 @@ pub(crate) use self::{
     chain::in_a_handler,
     deliver::{call, cast, post_to_itself, push_to, send_to_itself},
     lifecycle::start,
-    registry::Rotate,
+    rotate::rotate,
     session::{AnySession, Leftover, Session},
 };
 use self::{lifecycle::Recipe, registry::Registry};
@@ -50,10 +53,13 @@ pub use self::{
     shutdown::ShutdownReport,
 };
 use crate::{
-    Config, StartError,
+    Config, Process, StartError,
     clock::Clock,
     events::{Event, Events},
     limits::{KeyedRate, Refused, SlidingWindow},
+    records::SessionRecords,
+    store::SessionKey,
+    sync::Mutex,
 };
 
 pub(crate) type Extensions = HashMap<TypeId, Arc<dyn Any + Send + Sync>>;
@@ -65,6 +71,9 @@ pub(crate) struct Engine {
     pub(crate) registry: Registry,
     pub(crate) events: Events,
     pub(crate) extensions: Extensions,
+    pub(crate) records: Option<SessionRecords>,
+    /// Durable sessions in memory.
+    by_key: Mutex<HashMap<SessionKey, Weak<dyn AnySession>>>,
     runtime: tokio::runtime::Handle,
     runtime_id: tokio::runtime::Id,
     rate: Option<SlidingWindow>,
@@ -80,6 +89,7 @@ impl Engine {
         config: Config,
         clock: Clock,
         extensions: Extensions,
+        records: Option<SessionRecords>,
         runtime: tokio::runtime::Handle,
     ) -> Arc<Self> {
         let engine = Arc::new(Self {
@@ -93,6 +103,8 @@ impl Engine {
             config,
             clock,
             extensions,
+            records,
+            by_key: Mutex::default(),
             runtime_id: runtime.id(),
             runtime,
             closing: AtomicBool::new(false),
@@ -101,6 +113,7 @@ impl Engine {
             ended: AtomicU64::new(0),
         });
         sweep::spawn(&engine);
+        one_life::watch(&engine);
         engine
     }
 
@@ -152,8 +165,30 @@ impl Engine {
         }
     }
 
+    /// Lets a session back in that was started before: no start by the limits, but it takes a place.
+    fn admit_back(&self) -> Result<(), StartError> {
+        if self.is_closing() {
+            return Err(StartError::ShuttingDown);
+        }
+        let max = self.config.max_sessions;
+        let reserved = self.registry.reserve(max);
+        reserved.then_some(()).ok_or(StartError::SessionLimit { max })
+    }
+
+    /// Notes a durable session that is about to begin, so that it ends with its record.
+    fn know<P: Process>(&self, session: &Arc<Session<P>>) {
+        if session.kept.is_some() {
+            let key = SessionKey::of(&session.id());
+            let session = Arc::downgrade(session) as Weak<dyn AnySession>;
+            self.by_key.lock().insert(key, session);
+        }
+    }
+
     /// Takes an ended session out of the registry.
     fn forget(&self, session: &dyn AnySession) {
+        if session.kept().is_some() {
+            self.by_key.lock().remove(&SessionKey::of(&session.id()));
+        }
         let last = self.registry.remove(session);
         self.ended.fetch_add(1, Ordering::Relaxed);
         if last && self.is_closing() {

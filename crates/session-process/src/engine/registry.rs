@@ -121,7 +121,7 @@ impl Registry {
         }
         let session = make();
         let entry = Entry {
-            not_before: AtomicU32::new(tick(session.life().expires_at())),
+            not_before: AtomicU32::new(tick(session.due_at())),
             session: Arc::clone(&session) as Arc<dyn AnySession>,
             hash: place.hash,
         };
@@ -216,10 +216,10 @@ impl Registry {
                         .compare_exchange(not_before, tick, Ordering::Relaxed, Ordering::Relaxed);
                 let _ = exchange;
             };
-            let expires_at = entry.session.life().expires_at();
-            if expires_at > now {
+            let due_at = entry.session.due_at();
+            if due_at > now {
                 // Rounded down by `tick`, so within this very tick it is visited again: early, never late.
-                postpone(tick(expires_at).max(this_tick + 1));
+                postpone(tick(due_at).max(this_tick + 1));
                 continue;
             }
             postpone(this_tick + 1);

@@ -21,13 +21,16 @@ use super::{
     Engine, Recipe,
     chain::Frame,
     guard::{Polled, poll_in_place},
+    keep::{Keep, Kept},
     life::Life,
     lifecycle,
     mailbox::{Close, Mailbox},
     run::{self, Turn},
     side::Side,
 };
-use crate::{CallError, Context, EndReason, Process, SessionId, SharedError, process::Expiry, sync::Mutex};
+use crate::{
+    CallError, Context, EndReason, Process, SessionId, SharedError, clock::nanos, process::Expiry, sync::Mutex,
+};
 
 /// In this order in memory: with the counts of its `Arc` before it, the first cache line holds what finds the session
 /// and takes its run right, the second what a message in place needs. What is below that is for those that wait.
@@ -44,6 +47,8 @@ pub(crate) struct Session<P: Process> {
     pub(super) engine: Arc<Engine>,
     pub(super) core: AtomicRefCell<SyncWrapper<Core<P>>>,
     pub(super) side: Mutex<Side>,
+    /// Where its state is kept, if it is.
+    pub(crate) kept: Option<Arc<Kept>>,
 }
 
 /// What only the holder of the run right touches.
@@ -54,6 +59,8 @@ pub(super) struct Core<P: Process> {
     pub(super) cx: Context<P>,
     /// How to begin anew after a crash. Allocates nothing for a process without arguments.
     pub(super) recipe: Box<dyn Recipe<P>>,
+    /// Of a durable process.
+    pub(super) keep: Option<Box<Keep>>,
 }
 
 /// A message in the mailbox, whatever its type.
@@ -104,6 +111,8 @@ pub(crate) enum Leftover {
 impl<P: Process> Session<P> {
     /// A session whose process is to be started by the caller, who holds the run right.
     pub(super) fn starting(engine: &Arc<Engine>, id: &SessionId, life: Life, recipe: Box<dyn Recipe<P>>) -> Arc<Self> {
+        let records = engine.records.as_ref().filter(|_| P::DURABILITY.0.is_some());
+        let kept = records.map(|records| Kept::new(records, id));
         Arc::new_cyclic(|this| Self {
             engine: Arc::clone(engine),
             mailbox: Mailbox::running(),
@@ -112,7 +121,9 @@ impl<P: Process> Session<P> {
                 process: None,
                 cx: Context::new(Weak::clone(this)),
                 recipe,
+                keep: kept.as_ref().map(|_| Box::default()),
             })),
+            kept,
             side: Mutex::new(Side::default()),
             id: id.clone(),
             rotated: AtomicBool::new(false),
@@ -264,6 +275,12 @@ pub(crate) trait AnySession: Any + Send + Sync {
     fn monitor(&self) -> Monitor;
     fn stats(&self, now: u64) -> SessionStats;
     fn in_chain(&self) -> bool;
+    /// Where its state is kept, if it is.
+    fn kept(&self) -> Option<Arc<Kept>>;
+    /// When the sweeper has something to do here: it expires, or goes to sleep.
+    fn due_at(&self) -> u64;
+    /// Puts it to sleep, if it may and is due. Returns whether it does.
+    fn sleep(self: Arc<Self>, now: u64) -> bool;
 }
 
 impl<P: Process> AnySession for Session<P> {
@@ -337,6 +354,10 @@ impl<P: Process> AnySession for Session<P> {
         if let Some(task) = task {
             task.abort();
         }
+        if let (Some(kept), false) = (self.kept.clone(), reason.keeps_record()) {
+            // Nobody waits for a session that is cut off. If the store fails, the record is there until it expires.
+            self.engine.runtime.spawn(async move { kept.delete().await });
+        }
         if close == Close::Begin {
             // Nobody runs, so there is nothing to cut off: a `Turn` that is dropped ends its session without a word.
             drop(Turn::new(self));
@@ -369,6 +390,42 @@ impl<P: Process> AnySession for Session<P> {
             monitors: extras.map_or(0, super::side::Extras::monitors),
             tasks: extras.map_or(0, super::side::Extras::tasks),
         }
+    }
+
+    fn kept(&self) -> Option<Arc<Kept>> {
+        self.kept.clone()
+    }
+
+    fn due_at(&self) -> u64 {
+        match (&self.kept, self.engine.config.sleep_after) {
+            (Some(_), Some(after)) => self.life.expires_at().min(self.life.idle_since(nanos(after))),
+            _ => self.life.expires_at(),
+        }
+    }
+
+    fn sleep(self: Arc<Self>, now: u64) -> bool {
+        let (Some(_), Some(after)) = (&self.kept, self.engine.config.sleep_after) else {
+            return false;
+        };
+        let is_used = {
+            let side = self.side.lock();
+            side.peek().is_some_and(|extras| extras.monitors() + extras.tasks() > 0)
+        };
+        if is_used || !self.is_ready() || !self.mailbox.try_begin() {
+            return false;
+        }
+        let sleeps = self.life.idle_since(nanos(after)) <= now && {
+            let mut core = self.core.borrow_mut();
+            let process = core.get_mut().process.as_ref();
+            process.is_some_and(|process| {
+                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| process.may_sleep())).unwrap_or(false)
+            })
+        };
+        if sleeps {
+            self.close(EndReason::Asleep, Leftover::Refuse);
+        }
+        self.proceed();
+        sleeps
     }
 
     fn in_chain(&self) -> bool {

@@ -88,8 +88,14 @@ pub(crate) async fn sweep_all(engine: &Engine) -> usize {
 
 fn end_expired(sessions: impl Iterator<Item = Arc<dyn AnySession>>, now: u64) -> usize {
     sessions
-        .filter(|session| !session.is_closed() && session.life().expires_at() <= now)
-        .map(|session| usize::from(session.expire(now)))
+        .filter(|session| !session.is_closed() && session.due_at() <= now)
+        .map(|session| {
+            if session.life().expires_at() <= now {
+                return usize::from(session.expire(now));
+            }
+            session.sleep(now);
+            0
+        })
         .sum()
 }
 

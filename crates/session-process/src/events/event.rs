@@ -98,6 +98,24 @@ pub enum Event {
         /// What the panic said, or that the time was up.
         error: String,
     },
+    /// The state of a durable process was saved.
+    Saved {
+        /// The session.
+        session: PublicHandle,
+        /// The type of its process.
+        process: &'static str,
+        /// How long the store took.
+        took: Duration,
+    },
+    /// The state of a durable process could not be saved.
+    SaveFailed {
+        /// The session.
+        session: PublicHandle,
+        /// The type of its process.
+        process: &'static str,
+        /// [`SaveError::kind`](crate::SaveError::kind).
+        error: &'static str,
+    },
     /// A session has a new id.
     Rotated {
         /// The session under its old id.

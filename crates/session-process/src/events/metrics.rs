@@ -33,6 +33,12 @@ pub(super) fn record(event: &Event) {
         Event::Crashed { .. } => counter!("session_process_process_crashes_total").increment(1),
         Event::Restarted { .. } => counter!("session_process_process_restarts_total").increment(1),
         Event::HookFailed { .. } => counter!("session_process_hook_failures_total").increment(1),
+        Event::Saved { took, .. } => {
+            histogram!("session_process_persist_duration_seconds", "outcome" => "saved").record(*took);
+        }
+        Event::SaveFailed { error, .. } => {
+            counter!("session_process_persist_failures_total", "error" => *error).increment(1);
+        }
         Event::Rotated { .. } => counter!("session_process_ids_rotated_total").increment(1),
         Event::IdRefused { reason } => {
             counter!("session_process_ids_rejected_total", "reason" => reason.as_str()).increment(1);

@@ -59,6 +59,12 @@ pub(super) fn write(event: &Event) {
             process,
             error,
         } => error!(target: TARGET, %session, process, error, "terminate hook failed"),
+        Event::Saved { session, process, took } => trace!(target: TARGET, %session, process, ?took, "state saved"),
+        Event::SaveFailed {
+            session,
+            process,
+            error,
+        } => warn!(target: TARGET, %session, process, error, "state not saved"),
         Event::Rotated { from, to } => debug!(target: TARGET, %from, %to, "session id rotated"),
         Event::IdRefused { reason } => debug!(target: TARGET, reason = reason.as_str(), "session id refused"),
         Event::Swept { expired, took } => debug!(target: TARGET, expired, ?took, "expired sessions swept"),

@@ -15,6 +15,7 @@ mod error;
 mod handle;
 mod load;
 mod new;
+mod process;
 mod service;
 mod update;
 mod view;

@@ -48,7 +48,8 @@ where
     T: Send + 'static,
 {
     type Reply = Result<T, Error>;
-    async fn handle(&mut self, Select(select): Select<F>, _: &mut Context<Self>) -> Self::Reply {
+    async fn handle(&mut self, Select(select): Select<F>, cx: &mut Context<Self>) -> Self::Reply {
+        cx.unchanged();
         catch_unwind(AssertUnwindSafe(|| select(&self.past.state))).map_err(|_| Error::SelectorPanicked)
     }
 }
@@ -69,6 +70,7 @@ where
 {
     type Reply = Result<Subscription<T>, Error>;
     async fn handle(&mut self, Subscribe(select, _): Subscribe<F, T>, cx: &mut Context<Self>) -> Self::Reply {
+        cx.unchanged();
         self.admit_subscription(cx)?;
         let unsubscribe = self.unsubscribe(cx);
         let (state, subscribers) = (&self.past.state, &mut self.subscribers);
@@ -97,6 +99,7 @@ where
 {
     type Reply = Result<Subscription<T>, Error>;
     async fn handle(&mut self, SubscribeRef(select, _): SubscribeRef<F, T>, cx: &mut Context<Self>) -> Self::Reply {
+        cx.unchanged();
         self.admit_subscription(cx)?;
         let unsubscribe = self.unsubscribe(cx);
         let (state, subscribers) = (&self.past.state, &mut self.subscribers);
@@ -118,7 +121,7 @@ impl<R: Reducer> Store<R> {
     }
 
     fn moved(&mut self) {
-        self.subscribers.tell(&self.past.state);
+        self.tell();
     }
 
     fn out_of_range(&self, position: u64) -> Error {
@@ -202,7 +205,8 @@ pub fn state_at(position: u64) -> StateAt {
 
 impl<R: Reducer> Handle<StateAt> for Store<R> {
     type Reply = Result<R, Error>;
-    async fn handle(&mut self, StateAt(position): StateAt, _: &mut Context<Self>) -> Self::Reply {
+    async fn handle(&mut self, StateAt(position): StateAt, cx: &mut Context<Self>) -> Self::Reply {
+        cx.unchanged();
         let state = self.past.state_at(position);
         let state: Result<R, Panicked> = state.map_err(|OutOfRange| self.out_of_range(position))?;
         state.map_err(|_| Error::ReducerPanicked)
@@ -236,7 +240,8 @@ where
     R::Action: Clone,
 {
     type Reply = History<R::Action>;
-    async fn handle(&mut self, _: ReadHistory, _: &mut Context<Self>) -> Self::Reply {
+    async fn handle(&mut self, _: ReadHistory, cx: &mut Context<Self>) -> Self::Reply {
+        cx.unchanged();
         History {
             first: self.past.first,
             position: self.past.position(),
@@ -261,7 +266,8 @@ where
     R::Action: Serialize,
 {
     type Reply = Result<String, Error>;
-    async fn handle(&mut self, _: Export, _: &mut Context<Self>) -> Self::Reply {
+    async fn handle(&mut self, _: Export, cx: &mut Context<Self>) -> Self::Reply {
+        cx.unchanged();
         serde_json::to_string(self).map_err(|error| Error::Unserializable(Arc::new(error)))
     }
 }
@@ -305,6 +311,7 @@ pub fn cancel(key: impl Into<String>) -> Cancel {
 impl<R: Reducer> Handle<Cancel> for Store<R> {
     type Reply = bool;
     async fn handle(&mut self, Cancel(key): Cancel, cx: &mut Context<Self>) -> bool {
+        cx.unchanged();
         self.running.cancel(&key, cx)
     }
 }
@@ -335,7 +342,8 @@ pub struct StoreStats {
 
 impl<R: Reducer> Handle<ReadStats> for Store<R> {
     type Reply = StoreStats;
-    async fn handle(&mut self, _: ReadStats, _: &mut Context<Self>) -> StoreStats {
+    async fn handle(&mut self, _: ReadStats, cx: &mut Context<Self>) -> StoreStats {
+        cx.unchanged();
         StoreStats {
             first: self.past.first,
             position: self.past.position(),

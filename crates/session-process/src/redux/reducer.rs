@@ -1,5 +1,8 @@
 //! [`Reducer`]: a state, and what an action makes of it.
 
+use super::Store;
+use crate::Durability;
+
 /// A state that changes by actions alone.
 ///
 /// `reduce` is **pure**: what comes out depends on the state and the action, and on nothing else. No clock, no random
@@ -33,6 +36,25 @@
 pub trait Reducer: Clone + Send + Sync + 'static {
     /// What can happen to the state. Kept in the history, and so a value that stands for itself.
     type Action: Send + 'static;
+
+    /// Whether the store with this reducer is durable: its state, and the history with it. Needs serde for the state
+    /// and for the actions.
+    ///
+    /// ```
+    /// # use serde::{Deserialize, Serialize};
+    /// # use session_process::{Durability, Schema, redux::{Reducer, Store}};
+    /// #[derive(Clone, Default, Serialize, Deserialize)]
+    /// struct Counter(i64);
+    ///
+    /// impl Reducer for Counter {
+    ///     type Action = i64;
+    ///     const DURABILITY: Durability<Store<Self>> = Durability::write_through(Schema::json("counter", 1));
+    ///     fn reduce(&mut self, n: &i64) {
+    ///         self.0 += n;
+    ///     }
+    /// }
+    /// ```
+    const DURABILITY: Durability<Store<Self>> = Durability::VOLATILE;
 
     /// Applies an action. If it panics, the state is as it was before.
     fn reduce(&mut self, action: &Self::Action);

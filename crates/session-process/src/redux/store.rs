@@ -18,7 +18,7 @@ use super::{
     past::{Initial, Past, Step},
     subscription::{Subscribers, Unsubscribe},
 };
-use crate::{Context, Handle, Init, InitError, Process, Timestamp, clock::Clock, context::send_to_session};
+use crate::{Context, Durability, Handle, Init, InitError, Process, Timestamp, clock::Clock, context::send_to_session};
 
 /// The process of a session whose state is a [`Reducer`]'s. See [the module](super).
 pub struct Store<R: Reducer> {
@@ -35,6 +35,7 @@ struct Bound<R: Reducer> {
     setup: Arc<Setup<R>>,
     clock: Clock,
     unsubscribe: Unsubscribe,
+    gated: bool,
 }
 
 /// What became of an action that was not refused.
@@ -97,7 +98,24 @@ impl<R> fmt::Debug for InitialState<R> {
     }
 }
 
-impl<R: Reducer> Process for Store<R> {}
+impl<R: Reducer> Process for Store<R> {
+    const DURABILITY: Durability<Self> = R::DURABILITY;
+
+    fn snapshot_taken(&mut self) {
+        if self.gated() {
+            self.subscribers.stage(&self.past.state);
+        }
+    }
+
+    fn snapshot_durable(&mut self) {
+        self.subscribers.publish();
+    }
+
+    /// Subscriptions end with the process, which their readers would take for the session's end.
+    fn may_sleep(&self) -> bool {
+        self.subscribers.is_empty()
+    }
+}
 
 /// With the reducer's default state.
 impl<R: Reducer + Default> Init for Store<R> {
@@ -137,6 +155,19 @@ impl<R: Reducer> Store<R> {
         &self.past.state
     }
 
+    /// Subscribers hear of a state when it is durable.
+    fn gated(&self) -> bool {
+        self.bound.as_ref().is_some_and(|bound| bound.gated)
+    }
+
+    /// Tells subscribers of the state.
+    #[inline]
+    pub(super) fn tell(&mut self) {
+        if !self.gated() {
+            self.subscribers.tell(&self.past.state);
+        }
+    }
+
     #[inline]
     fn bind(&mut self, cx: &Context<Self>) -> &Bound<R> {
         let past = &mut self.past;
@@ -148,6 +179,7 @@ impl<R: Reducer> Store<R> {
             Bound {
                 setup,
                 clock: cx.clock(),
+                gated: cx.is_gated(),
                 unsubscribe: Arc::new(move |key| send_to_session(&session, Unsubscribed(key))),
             }
         })
@@ -226,7 +258,7 @@ impl<R: Reducer> Store<R> {
         applied.map_err(|_| Box::new(Refused::ReducerPanicked))?;
         let position = self.past.position();
         self.past.settle();
-        self.subscribers.tell(&self.past.state);
+        self.tell();
         Ok(position)
     }
 
@@ -263,7 +295,7 @@ impl<R: Reducer> Store<R> {
             }
         }
         self.past.settle();
-        self.subscribers.tell(&self.past.state);
+        self.tell();
         for (key, work) in wanted.effects {
             match work {
                 Some(work) => self.running.start(key, work, cx),
@@ -283,7 +315,7 @@ impl<R: Reducer> Store<R> {
         applied.map_err(|_| super::Error::ReducerPanicked)?;
         let position = self.past.position();
         self.past.settle();
-        self.subscribers.tell(&self.past.state);
+        self.tell();
         Ok(position)
     }
 }
@@ -304,7 +336,8 @@ struct Unsubscribed(u64);
 
 impl<R: Reducer> Handle<Unsubscribed> for Store<R> {
     type Reply = ();
-    async fn handle(&mut self, Unsubscribed(key): Unsubscribed, _: &mut Context<Self>) {
+    async fn handle(&mut self, Unsubscribed(key): Unsubscribed, cx: &mut Context<Self>) {
+        cx.unchanged();
         self.subscribers.remove(key);
     }
 }

@@ -111,6 +111,10 @@ impl<R: 'static> Subscribers<R> {
         self.list.len()
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
     /// Whether there is room for one more.
     pub(super) fn has_room(&mut self, max: usize) -> bool {
         // Those that were dropped say so themselves; their messages may just be on the way.
@@ -123,7 +127,9 @@ impl<R: 'static> Subscribers<R> {
         F: Fn(&R) -> T + Send + 'static,
         T: PartialEq + Clone + Send + 'static,
     {
-        self.insert(now, unsubscribe, |last, slot| Box::new(ByValue { select, last, slot }))
+        self.insert(now, unsubscribe, |last, sending| {
+            Box::new(ByValue { select, last, sending })
+        })
     }
 
     /// By what `select` points to, which is cloned only when it has changed.
@@ -132,7 +138,9 @@ impl<R: 'static> Subscribers<R> {
         F: for<'a> Fn(&'a R) -> &'a T + Send + 'static,
         T: PartialEq + Clone + Send + 'static,
     {
-        self.insert(now, unsubscribe, |last, slot| Box::new(ByRef { select, last, slot }))
+        self.insert(now, unsubscribe, |last, sending| {
+            Box::new(ByRef { select, last, sending })
+        })
     }
 
     fn insert<T: Clone>(
@@ -143,7 +151,16 @@ impl<R: 'static> Subscribers<R> {
     ) -> Subscription<T> {
         self.last += 1;
         let slot = Arc::new(Slot::new(now.clone()));
-        self.list.push((self.last, watch(now, Sending(Arc::clone(&slot)))));
+        self.list.push((
+            self.last,
+            watch(
+                now,
+                Sending {
+                    slot: Arc::clone(&slot),
+                    staged: None,
+                },
+            ),
+        ));
         Subscription {
             slot,
             key: self.last,
@@ -163,12 +180,29 @@ impl<R: 'static> Subscribers<R> {
     /// Tells those whose selection has changed.
     #[inline]
     pub(super) fn tell(&mut self, state: &R) {
+        self.look(state, false);
+    }
+
+    /// Notes what there is to tell, for [`publish`](Self::publish): the state is not durable yet.
+    pub(super) fn stage(&mut self, state: &R) {
+        self.look(state, true);
+    }
+
+    /// What was staged is durable.
+    pub(super) fn publish(&mut self) {
+        for (_, watch) in &mut self.list {
+            watch.publish();
+        }
+    }
+
+    #[inline]
+    fn look(&mut self, state: &R, hold: bool) {
         if self.list.is_empty() {
             return;
         }
         self.list.retain_mut(|(_, watch)| {
             // One by one: whose selector panics ends alone.
-            catch_unwind(AssertUnwindSafe(|| watch.tell(state))).unwrap_or_else(|_| {
+            catch_unwind(AssertUnwindSafe(|| watch.look(state, hold))).unwrap_or_else(|_| {
                 watch.fail();
                 false
             })
@@ -177,24 +211,44 @@ impl<R: 'static> Subscribers<R> {
 }
 
 trait Watch<R>: Send {
-    /// Returns whether it goes on.
-    fn tell(&mut self, state: &R) -> bool;
+    /// Tells what has changed, or holds it back. Returns whether it goes on.
+    fn look(&mut self, state: &R, hold: bool) -> bool;
+    fn publish(&mut self);
     fn fail(&self);
     fn is_abandoned(&self) -> bool;
 }
 
-struct Sending<T>(Arc<Slot<T>>);
+struct Sending<T> {
+    slot: Arc<Slot<T>>,
+    staged: Option<T>,
+}
+
+impl<T> Sending<T> {
+    fn put(&mut self, value: T, hold: bool) {
+        if hold {
+            self.staged = Some(value);
+        } else {
+            self.slot.put(value);
+        }
+    }
+
+    fn publish(&mut self) {
+        if let Some(value) = self.staged.take() {
+            self.slot.put(value);
+        }
+    }
+}
 
 impl<T> Drop for Sending<T> {
     fn drop(&mut self) {
-        self.0.end(SubscriptionEnd::SessionEnded);
+        self.slot.end(SubscriptionEnd::SessionEnded);
     }
 }
 
 struct ByValue<F, T> {
     select: F,
     last: T,
-    slot: Sending<T>,
+    sending: Sending<T>,
 }
 
 impl<R, T, F> Watch<R> for ByValue<F, T>
@@ -202,31 +256,35 @@ where
     F: Fn(&R) -> T + Send,
     T: PartialEq + Clone + Send,
 {
-    fn tell(&mut self, state: &R) -> bool {
-        if self.slot.0.is_abandoned() {
+    fn look(&mut self, state: &R, hold: bool) -> bool {
+        if self.sending.slot.is_abandoned() {
             return false;
         }
         let now = (self.select)(state);
         if now != self.last {
-            self.slot.0.put(now.clone());
+            self.sending.put(now.clone(), hold);
             self.last = now;
         }
         true
     }
 
+    fn publish(&mut self) {
+        self.sending.publish();
+    }
+
     fn fail(&self) {
-        self.slot.0.end(SubscriptionEnd::SelectorPanicked);
+        self.sending.slot.end(SubscriptionEnd::SelectorPanicked);
     }
 
     fn is_abandoned(&self) -> bool {
-        self.slot.0.is_abandoned()
+        self.sending.slot.is_abandoned()
     }
 }
 
 struct ByRef<F, T> {
     select: F,
     last: T,
-    slot: Sending<T>,
+    sending: Sending<T>,
 }
 
 impl<R, T, F> Watch<R> for ByRef<F, T>
@@ -234,23 +292,27 @@ where
     F: for<'a> Fn(&'a R) -> &'a T + Send,
     T: PartialEq + Clone + Send,
 {
-    fn tell(&mut self, state: &R) -> bool {
-        if self.slot.0.is_abandoned() {
+    fn look(&mut self, state: &R, hold: bool) -> bool {
+        if self.sending.slot.is_abandoned() {
             return false;
         }
         let now = (self.select)(state);
         if *now != self.last {
             self.last = now.clone();
-            self.slot.0.put(now.clone());
+            self.sending.put(now.clone(), hold);
         }
         true
     }
 
+    fn publish(&mut self) {
+        self.sending.publish();
+    }
+
     fn fail(&self) {
-        self.slot.0.end(SubscriptionEnd::SelectorPanicked);
+        self.sending.slot.end(SubscriptionEnd::SelectorPanicked);
     }
 
     fn is_abandoned(&self) -> bool {
-        self.slot.0.is_abandoned()
+        self.sending.slot.is_abandoned()
     }
 }

@@ -20,7 +20,7 @@ async fn everything_that_happens_is_an_event() {
     sessions.call(&id("b"), Add(1)).await.unwrap_err();
     sessions.call(&a, Panic).await.unwrap_err();
     sessions.call(&a, Add(1)).await.unwrap();
-    let b = sessions.rotate(&a).unwrap();
+    let b = sessions.rotate(&a).await.unwrap();
     sessions.terminate(&b).await.unwrap();
     let mut seen = Vec::new();
     loop {
@@ -128,7 +128,7 @@ async fn no_log_event_error_or_debug_output_holds_an_id_or_a_message() {
         sessions.of::<Counter>().call(&ids[0], Add(1)).await.unwrap_err()
     );
     said += &format!("{:?}", sessions.touch(&ids[1]).unwrap_err());
-    said += &format!("{:?}", sessions.rotate(&ids[1]).unwrap_err());
+    said += &format!("{:?}", sessions.rotate(&ids[1]).await.unwrap_err());
     said += &format!("{:?}", sessions.call(&ids[0], Panic).await.unwrap_err());
     sessions.call(&ids[0], Write(secret.into())).await.unwrap();
     let gate = Gate::new();
@@ -140,7 +140,7 @@ async fn no_log_event_error_or_debug_output_holds_an_id_or_a_message() {
     sessions.start(&ids[1]).await.unwrap();
     said += &format!("{:?}", sessions.start(&ids[2]).await.unwrap_err());
     said += &format!("{:?} {:?}", sessions.stats(), sessions.session_stats(&ids[1]).unwrap());
-    let rotated = sessions.rotate(&ids[1]).unwrap();
+    let rotated = sessions.rotate(&ids[1]).await.unwrap();
     sessions.terminate(&rotated).await.unwrap();
     said += &format!("{sessions:?} {:?} {:?}", sessions.list(), sessions.list_page(None, 10));
     said += &format!("{:?}", sessions.shutdown(SECOND).await);

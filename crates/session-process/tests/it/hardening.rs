@@ -144,7 +144,7 @@ async fn rotate_during_shutdown_hides_no_session() {
     let (report, ()) = tokio::join!(s.shutdown(Duration::from_secs(1)), async {
         // runs at the shutdown's first yield
         for i in &ids {
-            let _ = s.rotate(i);
+            let _ = s.rotate(i).await;
         }
     });
     eprintln!(
@@ -757,7 +757,7 @@ async fn touch_and_rotate_of_one_that_is_starting() {
             g.reached().await;
             assert!(!s.is_started(&a));
             let t = s.touch(&a).is_ok();
-            let ro = s.rotate(&a).is_ok();
+            let ro = s.rotate(&a).await.is_ok();
             g.open();
             eprintln!("touch ok {t}, rotate ok {ro}");
         }
@@ -1006,7 +1006,7 @@ async fn stress(kill: bool, secs: u64) {
                             let _ = s.kill(&i);
                         }
                         9 => {
-                            let _ = s.rotate_to(&i, &id(&format!("s{}", (r / 7) % 24)));
+                            let _ = s.rotate_to(&i, &id(&format!("s{}", (r / 7) % 24))).await;
                         }
                         10 => {
                             s.expire_now().await;
@@ -1249,7 +1249,8 @@ impl Drop for Nosy {
         let s = &self.s;
         let _ = s.cast(&self.me, Add(1));
         let _ = s.touch(&self.me);
-        let _ = s.rotate(&self.me);
+        // A volatile session is rotated in the first poll.
+        let _ = std::pin::pin!(s.rotate(&self.me)).poll(&mut std::task::Context::from_waker(std::task::Waker::noop()));
         let _ = s.kill(&self.me);
         let _ = s.list();
         let _ = s.monitor(&self.me);

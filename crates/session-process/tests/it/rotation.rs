@@ -12,14 +12,14 @@ async fn a_rotated_session_keeps_its_process_and_its_old_id_is_dead() {
     sessions.start(&old).await.unwrap();
     sessions.call(&old, Add(7)).await.unwrap();
     let mut monitor = sessions.monitor(&old).unwrap();
-    let new = sessions.rotate(&old).unwrap();
+    let new = sessions.rotate(&old).await.unwrap();
     assert!(!sessions.is_started(&old));
     assert!(sessions.call(&old, Add(1)).await.is_err());
     assert_eq!(sessions.call(&new, Add(1)).await.unwrap(), 8);
     assert_eq!(sessions.call(&new, WhoAmI).await.unwrap(), new);
     assert_eq!(sessions.list(), std::slice::from_ref(&new));
     assert_eq!(sessions.stats().sessions, 1);
-    let newer = sessions.rotate(&new).unwrap();
+    let newer = sessions.rotate(&new).await.unwrap();
     assert!(!sessions.is_started(&new));
     assert!(sessions.start(&old).await.unwrap(), "the old id is free");
     assert_eq!(sessions.call(&old, Add(1)).await.unwrap(), 1);
@@ -35,11 +35,11 @@ async fn an_id_that_is_taken_is_not_given_twice() {
     sessions.start(&id("a")).await.unwrap();
     sessions.start(&id("b")).await.unwrap();
     assert!(matches!(
-        sessions.rotate_to(&id("a"), &id("b")),
+        sessions.rotate_to(&id("a"), &id("b")).await,
         Err(RotateError::Taken { .. })
     ));
     assert!(matches!(
-        sessions.rotate_to(&id("c"), &id("d")),
+        sessions.rotate_to(&id("c"), &id("d")).await,
         Err(RotateError::NotStarted { .. })
     ));
     assert!(sessions.is_started(&id("a")) && sessions.is_started(&id("b")));
@@ -53,7 +53,7 @@ async fn rotation_does_not_wait_for_a_handler() {
     let gate = Gate::new();
     let (reply, new) = tokio::join!(sessions.call(&old, AddAt(gate.clone(), 3)), async {
         gate.reached().await;
-        let new = sessions.rotate(&old).unwrap();
+        let new = sessions.rotate(&old).await.unwrap();
         gate.open();
         new
     });
@@ -71,7 +71,7 @@ async fn rotations_racing_with_calls_and_ends_leave_nothing_behind() {
             let (sessions, mut current) = (sessions.clone(), first.clone());
             tokio::spawn(async move {
                 for _ in 0..10 {
-                    match sessions.rotate(&current) {
+                    match sessions.rotate(&current).await {
                         Ok(next) => current = next,
                         Err(_) => break,
                     }

@@ -1,0 +1,99 @@
+//! A session and its record have one life: what ends in the store ends here.
+//!
+//! (The other way round is in [`super::keep`]: a process that ends takes its record along.)
+
+use std::sync::{Arc, Weak};
+
+use super::{
+    Engine,
+    session::{AnySession, Leftover},
+};
+use crate::{
+    EndReason,
+    process::Expiry,
+    records::{Because, Ending},
+    store::SessionKey,
+};
+
+pub(super) fn watch(engine: &Arc<Engine>) {
+    let Some(records) = &engine.records else { return };
+    let engine = Arc::downgrade(engine);
+    records.on_ending(move |ending| {
+        if let Some(engine) = engine.upgrade() {
+            follow(&engine, ending);
+        }
+    });
+}
+
+fn follow(engine: &Arc<Engine>, ending: &Ending) {
+    match ending {
+        Ending::Removed { key, because, .. } => {
+            if let Some(session) = engine.durable(key) {
+                end(&session, reason(*because));
+            }
+        }
+        // By the records alone: the id is unknown here. It comes back under that.
+        Ending::Rotated { from, to } => {
+            if let Some(session) = engine.durable(from) {
+                let to = *to;
+                engine.runtime.spawn(async move {
+                    if let Some(kept) = session.kept()
+                        && kept.follow(to).await
+                    {
+                        session.end(EndReason::Asleep, Leftover::Refuse);
+                    }
+                });
+            }
+        }
+        Ending::Unknown { key } => {
+            let keys = match key {
+                Some(key) => vec![*key],
+                None => engine.by_key.lock().keys().copied().collect(),
+            };
+            engine.runtime.spawn(look(Arc::downgrade(engine), keys));
+        }
+    }
+}
+
+/// Ends those that are no more.
+async fn look(engine: Weak<Engine>, keys: Vec<SessionKey>) {
+    for key in keys {
+        let Some(engine) = engine.upgrade() else { return };
+        let (Some(session), Some(records)) = (engine.durable(&key), &engine.records) else {
+            continue;
+        };
+        // Where the store doesn't answer, the next write will tell.
+        if let Ok(false) = records.is_there(key).await {
+            end(&session, EndReason::Terminated);
+        }
+    }
+}
+
+fn end(session: &Arc<dyn AnySession>, reason: EndReason) {
+    // What this engine itself is doing is seen to where it is done.
+    if session.kept().is_some_and(|kept| !kept.is_busy()) {
+        Arc::clone(session).end(reason, Leftover::Refuse);
+    }
+}
+
+fn reason(because: Because) -> EndReason {
+    match because {
+        Because::Expired => EndReason::Expired(Expiry::Idle),
+        Because::Evicted => EndReason::Evicted,
+        Because::Deleted | Because::Elsewhere => EndReason::Terminated,
+    }
+}
+
+impl Engine {
+    fn durable(&self, key: &SessionKey) -> Option<Arc<dyn AnySession>> {
+        self.by_key.lock().get(key)?.upgrade()
+    }
+
+    /// A durable session has another id.
+    pub(super) fn rekey(&self, from: &SessionKey, to: SessionKey) {
+        let mut by_key = self.by_key.lock();
+        if let Some(session) = by_key.remove(from) {
+            by_key.insert(to, session);
+        }
+    }
+}

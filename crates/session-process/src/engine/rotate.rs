@@ -1,0 +1,66 @@
+//! Giving a session another id.
+
+use std::sync::Arc;
+
+use super::{Engine, keep::Kept, registry::Rotate};
+use crate::{
+    RotateError, SessionId,
+    store::{Conflict, SessionKey, StoreError},
+};
+
+/// In one step in the registry. The record of a durable session moves before that: until the registry has followed, the
+/// old id still reaches the process, and its writes go to the new place.
+pub(crate) async fn rotate(engine: &Arc<Engine>, id: &SessionId, to: &SessionId) -> Result<(), RotateError> {
+    let not_started = || RotateError::NotStarted { id: id.clone() };
+    let now = engine.now();
+    let Some(session) = engine.registry.get(id) else {
+        return asleep(engine, id, to).await;
+    };
+    if !session.touch(now) {
+        return Err(not_started());
+    }
+    let Some(kept) = session.kept() else {
+        return in_memory(engine, id, to);
+    };
+    // In a task: half a rotation would lose the session.
+    let (owned, id, to) = (Arc::clone(engine), id.clone(), to.clone());
+    let task = engine
+        .runtime
+        .spawn(async move { durable(&owned, &kept, &id, &to).await });
+    task.await.unwrap_or_else(|_| Err(not_started()))
+}
+
+fn in_memory(engine: &Engine, id: &SessionId, to: &SessionId) -> Result<(), RotateError> {
+    match engine.registry.rotate(id, to) {
+        Ok(_) => Ok(()),
+        Err(Rotate::NotStarted) => Err(RotateError::NotStarted { id: id.clone() }),
+        Err(Rotate::Taken) => Err(RotateError::Taken { to: to.clone() }),
+    }
+}
+
+async fn durable(engine: &Engine, kept: &Kept, id: &SessionId, to: &SessionId) -> Result<(), RotateError> {
+    // Taken by a volatile session, which the store knows nothing of.
+    if engine.registry.get(to).is_some() {
+        return Err(RotateError::Taken { to: to.clone() });
+    }
+    outcome(kept.rotate(to).await, id, to)?;
+    engine.rekey(&SessionKey::of(id), SessionKey::of(to));
+    in_memory(engine, id, to)
+}
+
+/// It is not in memory; perhaps in the store.
+async fn asleep(engine: &Engine, id: &SessionId, to: &SessionId) -> Result<(), RotateError> {
+    let Some(records) = &engine.records else {
+        return Err(RotateError::NotStarted { id: id.clone() });
+    };
+    outcome(records.rotate_key(SessionKey::of(id), SessionKey::of(to)).await, id, to)
+}
+
+fn outcome(moved: Result<Result<(), Conflict>, StoreError>, id: &SessionId, to: &SessionId) -> Result<(), RotateError> {
+    match moved {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(Conflict::Exists)) => Err(RotateError::Taken { to: to.clone() }),
+        Ok(Err(_)) => Err(RotateError::NotStarted { id: id.clone() }),
+        Err(source) => Err(RotateError::Store { id: id.clone(), source }),
+    }
+}
