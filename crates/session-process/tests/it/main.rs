@@ -6,6 +6,7 @@ mod chains;
 mod conformance;
 mod crashes;
 mod deferred;
+mod durable;
 mod events;
 mod hardening;
 mod lifetime;
