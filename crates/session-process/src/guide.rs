@@ -6,6 +6,9 @@ pub mod guarantees {}
 #[doc = include_str!("../docs/state.md")]
 pub mod state {}
 
+#[doc = include_str!("../docs/durability.md")]
+pub mod durability {}
+
 #[doc = include_str!("../docs/errors.md")]
 pub mod errors {}
 

@@ -7,6 +7,7 @@ mod allocations;
 mod call;
 mod cast;
 mod crowd;
+mod durable;
 mod expire;
 mod fresh;
 mod interleave;
@@ -19,6 +20,7 @@ mod store;
 pub use allocations::{Allocations, count};
 pub use call::Call;
 pub use cast::Cast;
+pub use durable::{Wake, WriteBehind};
 pub use expire::ExpirePause;
 pub use fresh::{Fresh, measure_in_child};
 pub use life::Life;
@@ -81,6 +83,8 @@ pub fn all(mode: Mode) -> Vec<Box<dyn Measure>> {
         Box::new(SqliteSave::MANY),
         Box::new(GetCached::ONE),
         Box::new(GetCached::MANY),
+        Box::new(WriteBehind),
+        Box::new(Wake),
     ];
     all.extend(state::all());
     if mode == Mode::Full {

@@ -4,6 +4,7 @@
 mod conformance;
 mod crash;
 mod disk_full;
+mod durable;
 mod files;
 mod group_commit;
 mod million;

@@ -185,15 +185,20 @@ pub(crate) async fn wake<P: Process>(engine: &Arc<Engine>, id: &SessionId) -> Re
             ended(&*found, engine, deadline).await.ok_or_else(timeout)?;
             continue;
         }
-        // First, so that an id that nobody knows takes up no place.
-        let there = records.is_there(SessionKey::of(id)).await;
-        if !there.map_err(|error| start_error(id, Failure::InitFailed(Some(Arc::new(LoadError::Store(error))))))? {
-            return Ok(false);
-        }
+        // Into the registry first, and then one look into the store: its answer is as new as the place, and whoever
+        // else asks for the session waits there for it.
         let session = match insert_from_store::<P>(engine, id) {
             Insert::Inserted(session) => session,
-            Insert::Refused(error) => return Err(error),
             Insert::Found(_) => continue,
+            Insert::Refused(error) => {
+                // No place is an error only for a session that there is.
+                let there = records.is_there(SessionKey::of(id)).await;
+                return match there.map_err(LoadError::Store) {
+                    Ok(true) => Err(error),
+                    Ok(false) => Ok(false),
+                    Err(source) => Err(StartError::NotLoaded { id: id.clone(), source }),
+                };
+            }
         };
         let run = from_store(&session);
         return match begin(session, run, deadline).await {

@@ -13,6 +13,7 @@ mod lifetime;
 mod limits;
 mod messages;
 mod parity;
+mod parity_durable;
 mod parity_records;
 mod records;
 mod redux;
