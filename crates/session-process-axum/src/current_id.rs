@@ -4,9 +4,10 @@ use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
 use http::request::Parts;
 use session_process::SessionId;
 
-use crate::{CurrentIdRejection, MissingSessionLayer, NoSession, slot::Slot};
+use crate::{CurrentIdRejection, NoSession, SessionRejection, slot::Slot};
 
-/// Extractor: the id of the live session that the request came with. Without one, the answer is 401;
+/// Extractor: the id of the live session that the request came with. Without one, the answer is 401, and 503 where the
+/// store can't be asked;
 /// `Option<CurrentId>` takes both.
 ///
 /// It never starts a session. (A type of its own because neither the trait nor [`SessionId`] belongs to this crate.)
@@ -26,15 +27,15 @@ impl<S: Send + Sync> FromRequestParts<S> for CurrentId {
     type Rejection = CurrentIdRejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        let id = Slot::of(parts)?.live();
+        let id = Slot::of(parts)?.live().await?;
         Ok(Self(id.ok_or(NoSession)?))
     }
 }
 
 impl<S: Send + Sync> OptionalFromRequestParts<S> for CurrentId {
-    type Rejection = MissingSessionLayer;
+    type Rejection = SessionRejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Self::Rejection> {
-        Ok(Slot::of(parts)?.live().map(Self))
+        Ok(Slot::of(parts)?.live().await?.map(Self))
     }
 }

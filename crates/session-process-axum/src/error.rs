@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use axum_core::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
-use session_process::{CallError, CastError, EndReason, NotStarted, RotateError, SessionId, SharedError, StartError};
+use session_process::{
+    CallError, CastError, EndReason, LoadError, NotStarted, RotateError, SaveError, SessionId, SharedError, StartError,
+    TerminateError, store::StoreError,
+};
 
 /// When to come back, where the engine can't tell.
 const SOON: Duration = Duration::from_secs(1);
@@ -62,6 +65,32 @@ pub enum Error {
         /// What its `init` said; `None` if it panicked.
         #[source]
         source: Option<SharedError>,
+    },
+    /// The store could not be asked. It is open whether there is a session: never the same as
+    /// [`NotStarted`](Self::NotStarted).
+    #[error("the store could not be asked for the session")]
+    Store {
+        /// Why.
+        #[source]
+        source: StoreError,
+    },
+    /// The session is in the store, and could not be brought back: its state can't be read. It is kept.
+    #[error("session {id} could not be brought back from the store")]
+    NotLoaded {
+        /// The session.
+        id: SessionId,
+        /// Why.
+        #[source]
+        source: LoadError,
+    },
+    /// The session handled the message, but what that changed is not durable.
+    #[error("the state of session {id} was not saved")]
+    NotSaved {
+        /// The session.
+        id: SessionId,
+        /// Why.
+        #[source]
+        source: SaveError,
     },
     /// The session runs another type of process.
     #[error("session {id} runs {found}, not {expected}")]
@@ -131,7 +160,29 @@ impl Error {
                 reason: EndReason::Shutdown,
                 ..
             } => StatusCode::SERVICE_UNAVAILABLE,
-            Self::NotStarted { .. } | Self::Ended { .. } => StatusCode::UNAUTHORIZED,
+            Self::NotStarted { .. }
+            | Self::Ended { .. }
+            | Self::NotSaved {
+                source: SaveError::Gone,
+                ..
+            } => StatusCode::UNAUTHORIZED,
+            // Nothing to do with the store's health: the application gave a text that is no owner.
+            Self::Store {
+                source: StoreError::InvalidOwner { .. },
+            } => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Store { .. }
+            | Self::NotLoaded {
+                source: LoadError::Store(_),
+                ..
+            }
+            | Self::NotSaved {
+                source: SaveError::Store(_),
+                ..
+            } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NotSaved {
+                source: SaveError::Conflict,
+                ..
+            } => StatusCode::CONFLICT,
             Self::KeyRateLimit { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::MailboxFull { .. } | Self::SessionLimit { .. } | Self::RateLimit { .. } | Self::ShuttingDown => {
                 StatusCode::SERVICE_UNAVAILABLE
@@ -139,6 +190,8 @@ impl Error {
             Self::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::Crashed { .. }
             | Self::InitFailed { .. }
+            | Self::NotLoaded { .. }
+            | Self::NotSaved { .. }
             | Self::WrongProcess { .. }
             | Self::SelfCall { .. }
             | Self::ReplyDropped { .. }
@@ -163,6 +216,19 @@ impl Error {
         match self {
             Self::NotStarted { .. } => "no session",
             Self::Ended { .. } => "the session has ended",
+            Self::NotSaved {
+                source: SaveError::Gone,
+                ..
+            } => "the session has ended",
+            Self::NotSaved {
+                source: SaveError::Conflict,
+                ..
+            } => "the session was changed elsewhere: repeat",
+            Self::Store { .. } | Self::NotLoaded { .. } | Self::NotSaved { .. }
+                if self.status() == StatusCode::SERVICE_UNAVAILABLE =>
+            {
+                "sessions are not available just now"
+            }
             Self::MailboxFull { .. } => "too many requests wait for this session",
             Self::Timeout { .. } => "the session did not answer in time",
             Self::SessionLimit { .. } | Self::RateLimit { .. } => "too many sessions",
@@ -176,9 +242,15 @@ impl Error {
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let status = self.status();
+        let source = std::error::Error::source(&self).map(tracing::field::display);
         if status == StatusCode::INTERNAL_SERVER_ERROR {
-            let source = std::error::Error::source(&self);
-            tracing::error!(error = %self, source = source.map(tracing::field::display), "session failed");
+            tracing::error!(error = %self, source, "session failed");
+        } else if matches!(
+            self,
+            Self::Store { .. } | Self::NotLoaded { .. } | Self::NotSaved { .. }
+        ) {
+            // Somebody has to see to the store.
+            tracing::warn!(error = %self, source, status = status.as_u16(), "session store failed");
         } else {
             tracing::debug!(error = %self, status = status.as_u16(), "session not available");
         }
@@ -206,7 +278,16 @@ impl<M> From<CallError<M>> for Error {
             CallError::Timeout { id, within, .. } => Self::Timeout { id, within },
             CallError::Crashed { id, .. } => Self::Crashed { id },
             CallError::Ended { id, reason, .. } => Self::Ended { id, reason },
-            CallError::InitFailed { id, source, .. } => Self::InitFailed { id, source },
+            CallError::InitFailed { id, source, .. } => {
+                // A session that could not be woken: the limits and the shutdown are not its own.
+                let start = source.as_deref().and_then(|source| source.downcast_ref::<StartError>());
+                match start {
+                    Some(start) => start.clone().into(),
+                    None => Self::InitFailed { id, source },
+                }
+            }
+            CallError::NotLoaded { id, source, .. } => Self::not_loaded(id, source),
+            CallError::NotSaved { id, source } => Self::NotSaved { id, source },
             CallError::SelfCall { id, .. } => Self::SelfCall { id },
             CallError::ReplyDropped { id } => Self::ReplyDropped { id },
             _ => Self::Other { kind },
@@ -252,6 +333,7 @@ impl From<StartError> for Error {
                 id,
                 source: Some(source),
             },
+            StartError::NotLoaded { id, source } => Self::not_loaded(id, source),
             StartError::InitPanicked { id } => Self::InitFailed { id, source: None },
             StartError::Timeout { id, within } => Self::Timeout { id, within },
             StartError::Ended { id, reason } => Self::Ended { id, reason },
@@ -272,8 +354,36 @@ impl From<RotateError> for Error {
     fn from(error: RotateError) -> Self {
         match error {
             RotateError::NotStarted { id } => Self::NotStarted { id },
+            RotateError::Store { source, .. } => Self::Store { source },
             RotateError::Taken { .. } => Self::Other { kind: "id_taken" },
             _ => Self::Other { kind: "rotate" },
+        }
+    }
+}
+
+impl From<TerminateError> for Error {
+    fn from(error: TerminateError) -> Self {
+        match error {
+            TerminateError::NotStarted { id } => Self::NotStarted { id },
+            TerminateError::Store { source, .. } => Self::Store { source },
+            _ => Self::Other { kind: "terminate" },
+        }
+    }
+}
+
+impl From<StoreError> for Error {
+    fn from(source: StoreError) -> Self {
+        Self::Store { source }
+    }
+}
+
+impl Error {
+    fn not_loaded(id: SessionId, source: LoadError) -> Self {
+        match source {
+            LoadError::Store(source) => Self::Store { source },
+            // The first state of a new session.
+            LoadError::Save(source) => Self::NotSaved { id, source },
+            source => Self::NotLoaded { id, source },
         }
     }
 }

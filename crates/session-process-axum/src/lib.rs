@@ -9,13 +9,14 @@ mod rejection;
 mod service;
 mod session;
 mod slot;
+mod to_the_end;
 
 pub use self::{
     cookie::{ConfigError, SameSite},
     current_id::CurrentId,
     error::Error,
     layer::SessionLayer,
-    rejection::{CurrentIdRejection, MissingSessionLayer, NoSession},
+    rejection::{CurrentIdRejection, MissingSessionLayer, NoSession, SessionRejection},
     service::{ResponseFuture, SessionService},
     session::Session,
 };

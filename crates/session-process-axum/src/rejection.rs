@@ -3,6 +3,8 @@
 use axum_core::response::{IntoResponse, Response};
 use http::StatusCode;
 
+use crate::Error;
+
 /// The route has no [`SessionLayer`](crate::SessionLayer): a mistake of the application, so 500.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, thiserror::Error)]
 #[error("missing layer: add `session_process_axum::SessionLayer` to this route with `Router::layer`")]
@@ -28,8 +30,29 @@ impl IntoResponse for NoSession {
     }
 }
 
+/// Why an optional extractor, such as `Option<Session<P>>`, can't say whether there is a session.
+#[derive(Debug, Clone, thiserror::Error)]
+#[non_exhaustive]
+pub enum SessionRejection {
+    /// The route has no layer.
+    #[error(transparent)]
+    MissingSessionLayer(#[from] MissingSessionLayer),
+    /// The store could not be asked: 503. Not the same as no session.
+    #[error(transparent)]
+    Session(#[from] Error),
+}
+
+impl IntoResponse for SessionRejection {
+    fn into_response(self) -> Response {
+        match self {
+            Self::MissingSessionLayer(rejection) => rejection.into_response(),
+            Self::Session(error) => error.into_response(),
+        }
+    }
+}
+
 /// Why there is no [`CurrentId`](crate::CurrentId).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]
 pub enum CurrentIdRejection {
     /// The route has no layer.
@@ -38,6 +61,9 @@ pub enum CurrentIdRejection {
     /// The request has no live session.
     #[error(transparent)]
     NoSession(#[from] NoSession),
+    /// The store could not be asked: 503.
+    #[error(transparent)]
+    Session(#[from] Error),
 }
 
 impl IntoResponse for CurrentIdRejection {
@@ -45,6 +71,7 @@ impl IntoResponse for CurrentIdRejection {
         match self {
             Self::MissingSessionLayer(rejection) => rejection.into_response(),
             Self::NoSession(rejection) => rejection.into_response(),
+            Self::Session(error) => error.into_response(),
         }
     }
 }

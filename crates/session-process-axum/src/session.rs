@@ -4,10 +4,12 @@ use std::{fmt, time::Duration};
 
 use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
 use http::request::Parts;
-use session_process::{CallError, CastError, Handle, Init, Monitor, Process, SessionId, Sessions, StartOptions};
+use session_process::{
+    CallError, CastError, EndReason, Handle, Init, Monitor, Process, SessionId, Sessions, StartOptions,
+};
 
 use crate::{
-    Error, MissingSessionLayer,
+    Error, MissingSessionLayer, SessionRejection,
     slot::{Begin, Slot},
 };
 
@@ -50,6 +52,10 @@ const ATTEMPTS: usize = 3;
 /// If the session ends or expires before a message reaches it, the message goes to a fresh one, with a fresh id and a
 /// new cookie: an old id is never brought back. A handler that must not begin a session says
 /// [`call_if_started`](Self::call_if_started).
+///
+/// # A session that sleeps
+/// A durable session may be in the store alone: it sleeps, or the program was started anew. That is a live session, and
+/// a message wakes it. If the store can't be asked, that is an [`Error`], and neither "no session" nor a fresh one.
 ///
 /// # Cancel safety
 /// A request that is dropped, because its client went away, leaves every message handled whole or not at all. A
@@ -105,15 +111,7 @@ impl<P: Process> Session<P> {
         for attempt in 1.. {
             let id = self.id_or_start(()).await?;
             match self.sessions.call_within(&id, message, within).await {
-                Err(
-                    CallError::NotStarted { message: back, .. }
-                    | CallError::Ended {
-                        message: Some(back), ..
-                    },
-                ) if attempt < ATTEMPTS => {
-                    self.slot.lost(&id);
-                    message = back;
-                }
+                Err(error) if attempt < ATTEMPTS && missed(&error) => message = self.missed(&id, error).await?,
                 outcome => return Ok(outcome?),
             }
         }
@@ -134,17 +132,9 @@ impl<P: Process> Session<P> {
         P: Handle<M>,
         M: Send + 'static,
     {
-        while let Some(id) = self.slot.current() {
+        while let Some(id) = self.slot.current().await? {
             match self.sessions.call(&id, message).await {
-                Err(
-                    CallError::NotStarted { message: back, .. }
-                    | CallError::Ended {
-                        message: Some(back), ..
-                    },
-                ) => {
-                    self.slot.lost(&id);
-                    message = back;
-                }
+                Err(error) if missed(&error) => message = self.missed(&id, error).await?,
                 outcome => return Ok(Some(outcome?)),
             }
         }
@@ -168,7 +158,7 @@ impl<P: Process> Session<P> {
             let id = self.id_or_start(()).await?;
             match self.sessions.cast(&id, message) {
                 Err(CastError::NotStarted { message: back, .. }) if attempt < ATTEMPTS => {
-                    self.slot.lost(&id);
+                    self.gone(&id).await?;
                     message = back;
                 }
                 outcome => return Ok(outcome?),
@@ -180,22 +170,60 @@ impl<P: Process> Session<P> {
     /// Sends a message, if there is a session, and says whether there is. Never starts one.
     ///
     /// # Errors
-    /// [`Error`]: the session takes no message.
-    pub fn cast_if_started<M>(&self, mut message: M) -> Result<bool, Error>
+    /// [`Error`]: the session takes no message, or the store could not be asked for it.
+    ///
+    /// # Cancel safety
+    /// The message is sent or not.
+    pub async fn cast_if_started<M>(&self, mut message: M) -> Result<bool, Error>
     where
         P: Handle<M>,
         M: Send + 'static,
     {
-        while let Some(id) = self.slot.current() {
+        while let Some(id) = self.slot.current().await? {
             match self.sessions.cast(&id, message) {
                 Err(CastError::NotStarted { message: back, .. }) => {
-                    self.slot.lost(&id);
+                    self.gone(&id).await?;
                     message = back;
                 }
                 outcome => return outcome.map(|()| true).map_err(Error::from),
             }
         }
         Ok(false)
+    }
+
+    /// A message has met no session under this id: it comes back for the next one, if the session is gone.
+    async fn missed<M>(&self, id: &SessionId, error: CallError<M>) -> Result<M, Error> {
+        match error {
+            CallError::NotStarted { message, .. } => {
+                self.gone(id).await?;
+                Ok(message)
+            }
+            CallError::Ended {
+                reason,
+                message: Some(message),
+                ..
+            } => {
+                // One that fell asleep is not lost: the same again wakes it.
+                if reason != EndReason::Asleep {
+                    self.slot.lost(id);
+                }
+                Ok(message)
+            }
+            error => Err(error.into()),
+        }
+    }
+
+    /// Forgets a session that a message did not find.
+    ///
+    /// # Errors
+    /// [`Error::NotStarted`]: there is one all the same, that this type of process does not wake. It must not be
+    /// replaced by a fresh one. [`Error::Store`]: that is open.
+    async fn gone(&self, id: &SessionId) -> Result<(), Error> {
+        if self.sessions.exists(id).await? {
+            return Err(Error::NotStarted { id: id.clone() });
+        }
+        self.slot.lost(id);
+        Ok(())
     }
 
     /// Starts the session with arguments, unless there is one. Returns whether there was none.
@@ -210,7 +238,7 @@ impl<P: Process> Session<P> {
         P: Init<A>,
         A: Clone + Send + Sync + 'static,
     {
-        if self.slot.live().is_some() {
+        if self.slot.live().await?.is_some() {
             return Ok(false);
         }
         self.start_or_join(args).await.map(|(_, started)| started)
@@ -230,7 +258,7 @@ impl<P: Process> Session<P> {
         P: Init<A>,
         A: Clone + Send + Sync + 'static,
     {
-        let id = match self.slot.begin()? {
+        let id = match self.slot.begin().await? {
             Begin::Live(id) => return Ok((id, false)),
             Begin::Under(id) => id,
         };
@@ -256,16 +284,19 @@ impl<P: Process> Session<P> {
     ///
     /// Another request of the same browser that is on its way meanwhile comes with the old id and finds no session.
     ///
+    /// A durable session moves in the store, also if it sleeps.
+    ///
     /// # Errors
-    /// [`Error`]: the session could not be started.
+    /// [`Error`]: the session could not be started, or moved in the store.
     ///
     /// # Cancel safety
-    /// As [`start_with`](Self::start_with); a rotation itself does not wait.
+    /// As [`start_with`](Self::start_with); a rotation that has begun goes on to its end, and the response tells the
+    /// browser, unless it has left before.
     pub async fn rotate(&self) -> Result<SessionId, Error>
     where
         P: Init,
     {
-        match self.rotate_if_started()? {
+        match self.rotate_if_started().await? {
             Some(id) => Ok(id),
             None => self.id_or_start(()).await,
         }
@@ -274,42 +305,52 @@ impl<P: Process> Session<P> {
     /// Gives the session a new id, if there is a session.
     ///
     /// # Errors
-    /// [`Error::ResponseSent`].
-    pub fn rotate_if_started(&self) -> Result<Option<SessionId>, Error> {
-        self.slot.rotate()
+    /// [`Error::ResponseSent`]; [`Error::Store`].
+    ///
+    /// # Cancel safety
+    /// As [`rotate`](Self::rotate).
+    pub async fn rotate_if_started(&self) -> Result<Option<SessionId>, Error> {
+        self.slot.rotate().await
     }
 
     /// Ends the session and has the response remove the cookie: a logout. Returns whether there was a session. A
     /// message sent after this begins a new session.
     ///
-    /// The id is dead at once. Waits until the terminate hook has run, for the engine's
-    /// [`call_timeout`](session_process::Builder::call_timeout) at most; a handler that is at work is not cut off.
+    /// A durable session's record goes first, also if the session sleeps. The id is dead then. Waits until the
+    /// terminate hook has run, for the engine's [`call_timeout`](session_process::Builder::call_timeout) at most; a
+    /// handler that is at work is not cut off.
+    ///
+    /// # Errors
+    /// [`Error::Store`]: the session could not be removed and lives on; [`Error::Timeout`]: not in time. The cookie
+    /// stays: tell the user that they are **not** signed out, and to try again.
     ///
     /// # Cancel safety
-    /// The session ends also when this future is dropped.
-    pub async fn end(&self) -> bool {
-        let Some(id) = self.slot.end() else {
-            return false;
-        };
-        let within = self.sessions.config().call_timeout;
-        match tokio::time::timeout(within, self.sessions.terminate(&id)).await {
-            Ok(ended) => ended.is_ok(),
-            // It no longer takes messages; a handler is still at work.
-            Err(_) => true,
-        }
+    /// What has begun goes on to its end: a client that goes away is signed out all the same.
+    pub async fn end(&self) -> Result<bool, Error> {
+        self.slot.end(self.sessions.config().call_timeout).await
     }
 
-    /// The id, if there is a live session. For a log or a page, its
+    /// The id, if there is a live session, in memory or asleep. For a log or a page, its
     /// [`public_handle`](session_process::SessionId::public_handle).
-    #[must_use]
-    pub fn id(&self) -> Option<SessionId> {
-        self.slot.live()
+    ///
+    /// # Errors
+    /// [`Error::Store`]: the session is not in memory, and the store could not be asked. Not the same as `None`.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn id(&self) -> Result<Option<SessionId>, Error> {
+        self.slot.live().await
     }
 
-    /// Whether there is a live session.
-    #[must_use]
-    pub fn is_started(&self) -> bool {
-        self.id().is_some()
+    /// Whether there is a live session, in memory or asleep.
+    ///
+    /// # Errors
+    /// As [`id`](Self::id).
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn is_started(&self) -> Result<bool, Error> {
+        Ok(self.id().await?.is_some())
     }
 
     /// Whether this very request has started its session.
@@ -318,21 +359,43 @@ impl<P: Process> Session<P> {
         self.slot.is_new()
     }
 
-    /// Counts as a use: the session's idle time begins anew. Returns whether there is a session.
-    pub fn touch(&self) -> bool {
-        self.id().is_some_and(|id| self.sessions.touch(&id).is_ok())
+    /// Counts as a use: the session's idle time begins anew. Returns whether it did: `false` also for a session that
+    /// sleeps, for which any message does this.
+    ///
+    /// # Errors
+    /// As [`id`](Self::id).
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn touch(&self) -> Result<bool, Error> {
+        Ok(self.id().await?.is_some_and(|id| self.sessions.touch(&id).is_ok()))
     }
 
-    /// Follows the session to its end, if there is one.
-    #[must_use]
-    pub fn monitor(&self) -> Option<Monitor> {
-        self.sessions.monitor(&self.id()?).ok()
+    /// Follows the session to its end, if there is one that is awake: a message wakes it.
+    ///
+    /// # Errors
+    /// As [`id`](Self::id).
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn monitor(&self) -> Result<Option<Monitor>, Error> {
+        Ok(self.id().await?.and_then(|id| self.sessions.monitor(&id).ok()))
     }
 
     /// All sessions of the engine.
     #[must_use]
     pub fn sessions(&self) -> &Sessions<P> {
         &self.sessions
+    }
+}
+
+/// Whether nobody began to handle the message because there was no session to do it.
+fn missed<M>(error: &CallError<M>) -> bool {
+    match error {
+        CallError::NotStarted { .. } => true,
+        // At a shutdown the session is not lost: it may be there again in a moment.
+        CallError::Ended { reason, message, .. } => message.is_some() && *reason != EndReason::Shutdown,
+        _ => false,
     }
 }
 
@@ -353,10 +416,10 @@ impl<P: Process, S: Send + Sync> FromRequestParts<S> for Session<P> {
 }
 
 impl<P: Process, S: Send + Sync> OptionalFromRequestParts<S> for Session<P> {
-    type Rejection = MissingSessionLayer;
+    type Rejection = SessionRejection;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Option<Self>, Self::Rejection> {
         let slot = Slot::of(parts)?;
-        Ok(slot.live().is_some().then(|| Self::new(slot)))
+        Ok(slot.live().await?.is_some().then(|| Self::new(slot)))
     }
 }

@@ -1,23 +1,28 @@
 //! [`Slot`]: what one request knows of its session, shared by all extractors of that request.
 //!
 //! # Invariants
-//! 1. An id in the slot is one that the cookie named and whose session was live, or one from
+//! 1. An id in the slot is one that the cookie named and whose session was there, or one from
 //!    [`SessionId::generate`]. An id that is unknown or whose session has ended is never started.
-//! 2. A request starts its session under one id, however many extractors ask at once.
-//! 3. The cookie is set for a session that this request started or rotated, and that lives when the response leaves.
-//! 4. Once the response has left, no session is started or rotated: the browser would not hear of it.
+//! 2. Where the store can't be asked, the request has neither a session nor none: it fails, and the cookie stays.
+//! 3. A request starts its session under one id, however many extractors ask at once.
+//! 4. The cookie is set for a session that this request started or rotated, unless it is known to have ended when the
+//!    response leaves.
+//! 5. Once the response has left, no session is started or rotated: the browser would not hear of it.
+//! 6. Look-ups and rotations of one request take turns (`turn`), so each finds what the one before has left.
 //!
-//! The lock is never held across a wait.
+//! The lock of the state is never held across a wait.
 
 use std::{
-    mem,
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+    time::Duration,
 };
 
 use http::{HeaderMap, HeaderValue, header, request::Parts};
-use session_process::{Process, SessionId, Sessions, events::RefusedId};
+use session_process::{Process, RotateError, SessionId, Sessions, TerminateError, events::RefusedId};
 
-use crate::{Error, MissingSessionLayer, cookie::Cookie, presented};
+use crate::{Error, MissingSessionLayer, cookie::Cookie, presented, to_the_end::to_the_end};
 
 pub(crate) type StartKey = dyn Fn(&Parts) -> Option<String> + Send + Sync;
 
@@ -38,6 +43,7 @@ impl Process for Untyped {}
 pub(crate) struct Slot {
     shared: Arc<Shared>,
     state: Arc<Mutex<State>>,
+    turn: Arc<tokio::sync::Mutex<()>>,
 }
 
 struct State {
@@ -95,6 +101,7 @@ impl Slot {
         Self {
             shared,
             state: Arc::new(Mutex::new(state)),
+            turn: Arc::default(),
         }
     }
 
@@ -116,35 +123,53 @@ impl Slot {
     }
 
     /// The session as this request last saw it. The cookie's id is looked up the first time.
-    pub(crate) fn current(&self) -> Option<SessionId> {
+    ///
+    /// # Errors
+    /// [`Error::Store`]: it is open whether there is one. The next to ask looks it up again.
+    pub(crate) async fn current(&self) -> Result<Option<SessionId>, Error> {
+        if let Ok(known) = self.known() {
+            return Ok(known);
+        }
+        let _turn = self.turn.lock().await;
+        self.look_up().await
+    }
+
+    /// What is known without asking; an error has the id that is still to be looked up.
+    fn known(&self) -> Result<Option<SessionId>, SessionId> {
         let mut state = self.lock();
         state.used = true;
         match &state.current {
-            Current::Live(id) => Some(id.clone()),
-            Current::Absent { .. } => None,
-            Current::Presented(id) => {
-                let id = id.clone();
-                if self.sessions().is_started(&id) {
-                    state.current = Current::Live(id.clone());
-                    Some(id)
-                } else {
-                    state.current = Current::Absent { starting: None };
-                    drop(state);
-                    self.shared.sessions.refused_id(RefusedId::Unknown);
-                    None
-                }
-            }
+            Current::Live(id) => Ok(Some(id.clone())),
+            Current::Absent { .. } => Ok(None),
+            Current::Presented(id) => Err(id.clone()),
         }
     }
 
-    /// The session, if it lives at this moment.
-    pub(crate) fn live(&self) -> Option<SessionId> {
-        let id = self.current()?;
-        if self.sessions().is_started(&id) {
-            return Some(id);
+    /// Looks the cookie's id up. For the holder of the turn, so that one look-up is enough for all.
+    async fn look_up(&self) -> Result<Option<SessionId>, Error> {
+        let id = match self.known() {
+            Ok(known) => return Ok(known),
+            Err(presented) => presented,
+        };
+        if self.sessions().exists(&id).await? {
+            self.lock().current = Current::Live(id.clone());
+            return Ok(Some(id));
         }
-        self.lost(&id);
-        None
+        self.lock().current = Current::Absent { starting: None };
+        self.shared.sessions.refused_id(RefusedId::Unknown);
+        Ok(None)
+    }
+
+    /// The session, if there is one at this moment, in memory or asleep.
+    pub(crate) async fn live(&self) -> Result<Option<SessionId>, Error> {
+        while let Some(id) = self.current().await? {
+            if self.sessions().exists(&id).await? {
+                return Ok(Some(id));
+            }
+            // And once more: another extractor may have rotated it meanwhile.
+            self.lost(&id);
+        }
+        Ok(None)
     }
 
     /// The session under this id is no more. (Not so if the request has given it another id meanwhile.)
@@ -158,8 +183,8 @@ impl Slot {
     }
 
     /// The id for a session to be started. It is the request's only with [`adopt`](Self::adopt).
-    pub(crate) fn begin(&self) -> Result<Begin, Error> {
-        if let Some(id) = self.current() {
+    pub(crate) async fn begin(&self) -> Result<Begin, Error> {
+        if let Some(id) = self.current().await? {
             return Ok(Begin::Live(id));
         }
         let mut state = self.lock();
@@ -192,43 +217,78 @@ impl Slot {
 
     /// Gives the session another id; `None` if there is no session. At once, not when the response leaves: a handler
     /// that is dropped after the login must not leave the old id signed in.
-    pub(crate) fn rotate(&self) -> Result<Option<SessionId>, Error> {
-        if self.current().is_none() {
-            return Ok(None);
-        }
-        let mut state = self.lock();
-        let Current::Live(id) = &state.current else {
-            return Ok(None);
-        };
-        if state.sealed {
-            return Err(Error::ResponseSent);
-        }
-        let id = id.clone();
-        match self.sessions().rotate(&id) {
-            Ok(to) => {
-                state.current = Current::Live(to.clone());
-                state.renamed = true;
-                Ok(Some(to))
-            }
-            Err(session_process::RotateError::NotStarted { .. }) => {
-                drop(state);
-                self.lost(&id);
-                Ok(None)
-            }
-            Err(error) => Err(error.into()),
-        }
+    ///
+    /// # Cancel safety
+    /// What has begun goes on to its end, and the slot hears of it.
+    pub(crate) async fn rotate(&self) -> Result<Option<SessionId>, Error> {
+        let slot = self.clone();
+        to_the_end(async move {
+            let _turn = slot.turn.lock().await;
+            slot.rotate_in_turn().await
+        })
+        .await
     }
 
-    /// Forgets the session and has the response remove the cookie. Returns what there was.
-    pub(crate) fn end(&self) -> Option<SessionId> {
-        self.current();
+    async fn rotate_in_turn(&self) -> Result<Option<SessionId>, Error> {
+        while let Some(id) = self.look_up().await? {
+            if self.lock().sealed {
+                return Err(Error::ResponseSent);
+            }
+            match self.sessions().rotate(&id).await {
+                Ok(to) => {
+                    let mut state = self.lock();
+                    if matches!(&state.current, Current::Live(now) if *now == id) {
+                        state.current = Current::Live(to.clone());
+                        state.renamed = true;
+                    }
+                    return Ok(Some(to));
+                }
+                Err(RotateError::NotStarted { .. }) => self.lost(&id),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Ends the session, and has the response remove the cookie. Returns whether there was a session.
+    ///
+    /// # Errors
+    /// The session may live on, so the cookie stays.
+    ///
+    /// # Cancel safety
+    /// What has begun goes on to its end.
+    pub(crate) async fn end(&self, within: Duration) -> Result<bool, Error> {
+        let slot = self.clone();
+        to_the_end(async move {
+            let _turn = slot.turn.lock().await;
+            let Some(id) = slot.look_up().await? else {
+                slot.forget(None);
+                return Ok(false);
+            };
+            let there = match tokio::time::timeout(within, slot.sessions().terminate(&id)).await {
+                Ok(Ok(())) => true,
+                Ok(Err(TerminateError::NotStarted { .. })) => false,
+                Ok(Err(error)) => return Err(error.into()),
+                // It takes no messages any more, and a handler is still at work; or the store is.
+                Err(_) if slot.sessions().exists(&id).await? => return Err(Error::Timeout { id, within }),
+                Err(_) => true,
+            };
+            slot.forget(Some(&id));
+            Ok(there)
+        })
+        .await
+    }
+
+    /// The session is ended: the response removes the cookie, unless another session begins.
+    fn forget(&self, ended: Option<&SessionId>) {
         let mut state = self.lock();
-        state.started = false;
-        state.renamed = false;
         state.ended = true;
-        match mem::replace(&mut state.current, Current::Absent { starting: None }) {
-            Current::Live(id) => Some(id),
-            Current::Presented(_) | Current::Absent { .. } => None,
+        let is_another = matches!(&state.current, Current::Live(id) if Some(id) != ended);
+        if !is_another {
+            // Also one that is just being started: the request doesn't want it any more.
+            state.current = Current::Absent { starting: None };
+            state.started = false;
+            state.renamed = false;
         }
     }
 
@@ -247,9 +307,7 @@ impl Slot {
             let mut state = self.lock();
             state.sealed = true;
             let cookie = match &state.current {
-                Current::Live(id) if state.renamed && self.sessions().is_started(id) => {
-                    Some(self.shared.cookie.set(id))
-                }
+                Current::Live(id) if state.renamed && !self.is_over(id) => Some(self.shared.cookie.set(id)),
                 _ if state.ended => Some(self.shared.cookie.remove()),
                 _ => None,
             };
@@ -261,6 +319,14 @@ impl Slot {
         if used && !headers.contains_key(header::CACHE_CONTROL) {
             headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         }
+    }
+
+    /// Whether the session is known to be no more, without a wait. Of one that may sleep it is not known, and a cookie
+    /// too many does no harm.
+    fn is_over(&self, id: &SessionId) -> bool {
+        let exists = pin!(self.sessions().exists(id));
+        let known = exists.poll(&mut Context::from_waker(Waker::noop()));
+        matches!(known, Poll::Ready(Ok(false)))
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -57,7 +57,7 @@ async fn an_optional_id_does_not_refuse() {
 #[tokio::test]
 async fn middleware_sees_the_session_of_its_handler() {
     async fn count(session: Session<Counter>, request: Request, next: Next) -> Result<Response, Error> {
-        assert!(!session.is_started());
+        assert!(!session.is_started().await?);
         let response = next.run(request).await;
         assert!(session.is_new());
         session.call(Add(10)).await?;

@@ -136,7 +136,7 @@ async fn dropped_requests_and_rotations() {
             get(|s: Session<P>| async move {
                 let _ = tokio::join!(s.call(Get), s.rotate(), s.start_with(3u64), s.call(Get));
                 if s.is_new() {
-                    s.rotate_if_started().ok();
+                    s.rotate_if_started().await.ok();
                 }
                 s.call(Get).await.map(|n| n.to_string())
             }),
@@ -145,7 +145,7 @@ async fn dropped_requests_and_rotations() {
             "/out",
             get(|s: Session<P>| async move {
                 let (a, _) = tokio::join!(s.end(), s.call(Get));
-                a.to_string()
+                a.map(|ended| ended.to_string())
             }),
         )
         .layer(SessionLayer::new(s.clone()));

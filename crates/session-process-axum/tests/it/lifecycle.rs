@@ -101,7 +101,7 @@ fn pausing(sessions: &Sessions<Counter>) -> (Router, Arc<(Notify, Notify)>) {
     let handler = move |session: Session<Counter>| {
         let gate = Arc::clone(&inner);
         async move {
-            assert!(session.is_started());
+            assert!(session.is_started().await?);
             gate.0.notify_one();
             gate.1.notified().await;
             let total = session.call(Add(1)).await?;
@@ -159,7 +159,7 @@ async fn calls_at_once_in_one_request_share_one_session() {
     let sessions = builder().build().unwrap();
     let handler = |one: Session<Counter>, other: Session<Counter>| async move {
         let (a, b) = tokio::join!(one.call(Add(1)), other.call(Add(1)));
-        assert_eq!(one.id(), other.id());
+        assert_eq!(one.id().await?, other.id().await?);
         Ok::<_, Error>((a? + b?).to_string())
     };
     let app = Router::new()
@@ -252,9 +252,9 @@ async fn the_session_of_a_monitor_is_the_one_of_the_request() {
     let id = SessionId::generate();
     sessions.start(&id).await.unwrap();
     let handler = |session: Session<Counter>| async move {
-        let mut monitor = session.monitor().unwrap();
-        assert!(session.end().await);
-        monitor.ended().await.to_string()
+        let mut monitor = session.monitor().await?.unwrap();
+        assert!(session.end().await?);
+        Ok::<_, Error>(monitor.ended().await.to_string())
     };
     let app = Router::new()
         .route("/", post(handler))

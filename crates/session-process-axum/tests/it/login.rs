@@ -49,7 +49,7 @@ async fn after_a_rotation_all_extractors_have_the_new_id() {
     let handler = |one: Session<Counter>, other: Session<Counter>| async move {
         other.call(Add(1)).await?;
         let new = one.rotate().await?;
-        assert_eq!(other.id(), Some(new));
+        assert_eq!(other.id().await?, Some(new));
         other.call(Add(1)).await.map(|total| total.to_string())
     };
     let app = Router::new()
@@ -95,8 +95,8 @@ async fn a_message_after_the_logout_begins_another_session() {
     let id = SessionId::generate();
     sessions.start(&id).await.unwrap();
     let handler = |session: Session<Counter>| async move {
-        session.end().await;
-        assert!(!session.is_started());
+        session.end().await?;
+        assert!(!session.is_started().await?);
         session.call(Add(1)).await?;
         Ok::<_, Error>(())
     };

@@ -123,11 +123,11 @@ pub(crate) fn routes() -> Router {
         .route("/login", post(login))
         .route(
             "/logout",
-            post(|session: Session<Counter>| async move { session.end().await.to_string() }),
+            post(|session: Session<Counter>| async move { session.end().await.map(|ended| ended.to_string()) }),
         )
         .route(
             "/touch",
-            post(|session: Session<Counter>| async move { session.touch().to_string() }),
+            post(|session: Session<Counter>| async move { session.touch().await.map(|touched| touched.to_string()) }),
         )
         .route(
             "/fail",
