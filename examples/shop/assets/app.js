@@ -137,9 +137,11 @@ async function list() {
   } catch (error) {
     $("signed-out").hidden = error.status !== 401;
     $("sessions").replaceChildren();
+    $("end-others").hidden = true;
     if (error.status !== 401) toast(error.message);
     return;
   }
+  $("end-others").hidden = answer.sessions.every((session) => session.current);
   const when = (seconds) => new Date(seconds * 1000).toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
   $("sessions").replaceChildren(...answer.sessions.map((session) => {
     const end = make("button", { type: "button", className: "quiet", textContent: session.current ? "Sign out" : "End" });
@@ -154,4 +156,12 @@ async function list() {
   }));
 }
 
-if ($("sessions")) list();
+if ($("sessions")) {
+  const others = $("end-others");
+  others.addEventListener("click", () => run(others, async () => {
+    const { ended } = await api("DELETE", "/sessions/others");
+    toast(ended === 1 ? "Signed out in 1 other browser." : `Signed out in ${ended} other browsers.`);
+    await list();
+  }));
+  list();
+}

@@ -1,15 +1,13 @@
 //! JSON under `/api`. Ids of sessions are in no answer; sessions have public handles.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use axum::{
     Json, Router,
     extract::{DefaultBodyLimit, Path, State, rejection::PathRejection},
     http::{HeaderMap, StatusCode, header},
     routing::{delete, get, post},
 };
-use serde::{Deserialize, Serialize};
-use session_process::{Sessions, redux};
+use serde::Deserialize;
+use session_process::{records::SessionRecords, redux};
 use session_process_axum::Session;
 
 use crate::{
@@ -17,9 +15,9 @@ use crate::{
     cart::CartAction,
     catalogue::{self, ITEMS},
     device,
-    directory::{Directory, Entry},
     error::{ApiError, ApiJson},
     house::{House, News},
+    my_sessions,
     visitor::{AccountAction, View, Visit, Visitor, VisitorAction, look},
 };
 
@@ -39,8 +37,7 @@ pub(crate) fn routes() -> Router<Shop> {
         .route("/news", get(news))
         .route("/login", post(login))
         .route("/logout", post(logout))
-        .route("/sessions", get(sessions))
-        .route("/sessions/{handle}", delete(end))
+        .merge(my_sessions::routes())
         .fallback(|| async { ApiError::NotFound })
         .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
         .layer(DefaultBodyLimit::max(MAX_BODY))
@@ -65,7 +62,7 @@ async fn add(session: Session<Visit>, ApiJson(wanted): ApiJson<Wanted>) -> Answe
 async fn remove(session: Session<Visit>, item: Result<Path<String>, PathRejection>) -> Answer<View> {
     let item = item.ok().and_then(|Path(id)| catalogue::find(&id));
     let item = item.ok_or(ApiError::UnknownItem)?;
-    if !session.is_started() {
+    if !session.is_started().await? {
         return Err(ApiError::NotInCart);
     }
     dispatch(&session, CartAction::Remove(item.id.to_owned())).await
@@ -108,7 +105,7 @@ struct Login {
 /// A name is all it takes: this shop shows sessions, not passwords.
 async fn login(
     session: Session<Visit>,
-    State(directory): State<Directory>,
+    State(records): State<SessionRecords>,
     headers: HeaderMap,
     ApiJson(login): ApiJson<Login>,
 ) -> Answer<View> {
@@ -119,85 +116,19 @@ async fn login(
     // A visitor's cart becomes the user's. Another user's does not.
     let before = look(&session, |visitor| visitor.account.user.clone()).await?.flatten();
     if before.is_some_and(|before| before != name) {
-        session.end().await;
+        session.end().await?;
     }
-    // First a new id, then the name: an id that somebody planted is never signed in.
+    // First a new id, then the owner, then the name: an id that somebody planted is never signed in. And what is
+    // signed in is in the user's list, where it can be ended.
     let id = session.rotate().await?;
     let user_agent = headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok());
     let device = device::label(user_agent.unwrap_or_default());
-    let sign_in = AccountAction::SignIn {
-        name: name.to_owned(),
-        listing: Some(directory.list(name, id, device).into()),
-    };
-    dispatch(&session, sign_in).await
+    records.set_label(&id, Some(&device)).await?;
+    records.set_user(&id, Some(name)).await?;
+    dispatch(&session, AccountAction::SignIn { name: name.to_owned() }).await
 }
 
-async fn logout(session: Session<Visit>) -> StatusCode {
-    session.end().await;
-    StatusCode::NO_CONTENT
-}
-
-/// A session as its user sees it.
-#[derive(Debug, Serialize)]
-struct Listed {
-    handle: String,
-    device: String,
-    /// Seconds since 1970.
-    started: u64,
-    last_used: u64,
-    current: bool,
-}
-
-#[derive(Debug, Serialize)]
-struct List {
-    user: String,
-    sessions: Vec<Listed>,
-}
-
-async fn sessions(
-    session: Session<Visit>,
-    State(directory): State<Directory>,
-    State(sessions): State<Sessions<Visit>>,
-) -> Answer<List> {
-    let user = user(&session).await?;
-    let current = session.id();
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let listed = |Entry { id, device }: Entry| {
-        // Gone since the directory was asked: not in the list.
-        let stats = sessions.session_stats(&id).ok()?;
-        Some(Listed {
-            handle: id.public_handle().to_string(),
-            device,
-            started: now.saturating_sub(stats.age).as_secs(),
-            last_used: now.saturating_sub(stats.idle_for).as_secs(),
-            current: current.as_ref() == Some(&id),
-        })
-    };
-    let sessions = directory.of(&user).into_iter().filter_map(listed).collect();
-    Ok(Json(List { user, sessions }))
-}
-
-/// Ends one of the user's own sessions.
-async fn end(
-    session: Session<Visit>,
-    State(directory): State<Directory>,
-    State(sessions): State<Sessions<Visit>>,
-    handle: Result<Path<String>, PathRejection>,
-) -> Result<StatusCode, ApiError> {
-    let user = user(&session).await?;
-    let Path(handle) = handle.map_err(|_| ApiError::UnknownSession)?;
-    let mut own = directory.of(&user).into_iter();
-    let found = own.find(|entry| entry.id.public_handle().to_string() == handle);
-    let id = found.ok_or(ApiError::UnknownSession)?.id;
-    if session.id().as_ref() == Some(&id) {
-        session.end().await;
-    } else {
-        sessions.terminate(&id).await.map_err(|_| ApiError::UnknownSession)?;
-    }
+async fn logout(session: Session<Visit>) -> Result<StatusCode, ApiError> {
+    session.end().await?;
     Ok(StatusCode::NO_CONTENT)
-}
-
-async fn user(session: &Session<Visit>) -> Result<String, ApiError> {
-    let user = look(session, |visitor| visitor.account.user.clone()).await?;
-    user.flatten().ok_or(ApiError::NotSignedIn)
 }

@@ -9,7 +9,7 @@ use crate::catalogue;
 pub(crate) const MAX_ITEMS: usize = 99;
 
 /// What is in a cart, by the ids of the catalogue.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cart {
     pub(crate) items: Vec<String>,
 }

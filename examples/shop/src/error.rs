@@ -8,7 +8,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde_json::json;
-use session_process::redux;
+use session_process::{records::RecordError, redux, store::StoreError};
 use session_process_axum::Error as SessionError;
 
 use crate::cart::Unfit;
@@ -26,6 +26,7 @@ pub(crate) enum ApiError {
     MethodNotAllowed,
     Body(JsonRejection),
     Session(SessionError),
+    Records(RecordError),
     Refused(redux::Refused),
     History(redux::Error),
 }
@@ -57,6 +58,7 @@ impl ApiError {
             Self::Body(rejection) => return (rejection.status(), "bad_request", rejection.body_text()),
             Self::Refused(refused) => return refused_parts(refused),
             Self::History(error) => return (StatusCode::CONFLICT, error.kind(), error.to_string()),
+            Self::Records(error) => return (StatusCode::CONFLICT, error.kind(), error.to_string()),
             Self::Session(error) => (error.status(), "session", error.body_text()),
         };
         (status, word, message.to_owned())
@@ -112,6 +114,23 @@ impl IntoResponse for ApiError {
 impl From<SessionError> for ApiError {
     fn from(error: SessionError) -> Self {
         Self::Session(error)
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        Self::Session(error.into())
+    }
+}
+
+impl From<RecordError> for ApiError {
+    fn from(error: RecordError) -> Self {
+        match error {
+            RecordError::Store(error) => error.into(),
+            // It ended while it was signed in.
+            RecordError::Missing => Self::NotSignedIn,
+            error => Self::Records(error),
+        }
     }
 }
 

@@ -9,7 +9,7 @@
 //! | [`cart`] | one of the slices |
 //! | `house` | what all visitors share: a plain process, and attributes |
 //! | `developer` | what happened in a session, with time travel |
-//! | [`directory`] | which sessions a user has |
+//! | `my_sessions` | the sessions of a user, from the records |
 //! | `api` | JSON under `/api` |
 //! | `page` | the pages and their files |
 //!
@@ -20,9 +20,9 @@ pub mod cart;
 mod catalogue;
 mod developer;
 mod device;
-pub mod directory;
 mod error;
 mod house;
+mod my_sessions;
 mod page;
 pub mod visitor;
 
@@ -33,31 +33,42 @@ use axum::{
     middleware::{self, Next},
     response::Response,
 };
-use session_process::{BuildError, Builder, Sessions};
+use session_process::{BuildError, Builder, Sessions, records::SessionRecords, store::MemoryStore};
 use session_process_axum::SessionLayer;
 use tower_http::csrf::CsrfLayer;
 
-use self::{directory::Directory, error::ApiError, house::House, visitor::Visit};
+use self::{error::ApiError, house::House, visitor::Visit};
 
 /// What the shop runs on. Many can live in one program, as the tests do.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Shop {
     sessions: Sessions<Visit>,
-    directory: Directory,
+    records: SessionRecords,
     house: House,
     developer: bool,
 }
 
 impl Shop {
-    /// A shop with these limits: `Sessions::builder()` has the usual ones.
+    /// A shop with these limits that forgets all when it is dropped: `Sessions::builder()` has the usual ones.
     ///
     /// # Errors
     /// [`BuildError`]: a limit of zero, or no tokio runtime.
     pub fn new(limits: Builder<Visit>) -> Result<Self, BuildError> {
+        Self::with_records(limits, SessionRecords::builder(MemoryStore::new()).build()?)
+    }
+
+    /// The same with sessions in these records: in a file, for instance. The limit on a user's sessions is theirs.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn with_records(limits: Builder<Visit>, records: SessionRecords) -> Result<Self, BuildError> {
         let house = House::open()?;
         Ok(Self {
-            sessions: limits.extension(visitor::setup(house.clone())).build()?,
-            directory: Directory::default(),
+            sessions: limits
+                .records(records.clone())
+                .extension(visitor::setup(house.clone()))
+                .build()?,
+            records,
             house,
             developer: false,
         })
@@ -70,6 +81,12 @@ impl Shop {
         self
     }
 
+    /// The sessions as the store has them.
+    #[must_use]
+    pub fn records(&self) -> &SessionRecords {
+        &self.records
+    }
+
     /// The visitors.
     #[must_use]
     pub fn sessions(&self) -> &Sessions<Visit> {
@@ -77,21 +94,24 @@ impl Shop {
     }
 }
 
-impl FromRef<Shop> for Directory {
+impl std::fmt::Debug for Shop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shop")
+            .field("sessions", &self.sessions)
+            .field("developer", &self.developer)
+            .finish_non_exhaustive()
+    }
+}
+
+impl FromRef<Shop> for SessionRecords {
     fn from_ref(shop: &Shop) -> Self {
-        shop.directory.clone()
+        shop.records.clone()
     }
 }
 
 impl FromRef<Shop> for House {
     fn from_ref(shop: &Shop) -> Self {
         shop.house.clone()
-    }
-}
-
-impl FromRef<Shop> for Sessions<Visit> {
-    fn from_ref(shop: &Shop) -> Self {
-        shop.sessions.clone()
     }
 }
 

@@ -4,21 +4,26 @@ use std::{
     error::Error,
     io::{self, Write},
     net::{IpAddr, SocketAddr},
+    path::PathBuf,
     process::ExitCode,
     time::Duration,
 };
 
-use session_process::Sessions;
+use session_process::{Sessions, records::SessionRecords, store::MemoryStore};
+use session_process_sqlite::SqliteStore;
 use shop::{Shop, app};
 use tokio::net::TcpListener;
 
 const HELP: &str = "\
 A small shop on session-process.
 
-Usage: shop [--host ADDRESS] [--port N] [--developer]
+Usage: shop [--host ADDRESS] [--port N] [--data DIR] [--store memory|sqlite:FILE] [--developer]
 
   --host ADDRESS  where to listen (default: 127.0.0.1)
   --port N        0 picks a free one (default: 3000)
+  --data DIR      where shop.db is, the file with all sessions (default: ./shop-data)
+  --store STORE   memory: sessions end with the program
+                  sqlite:FILE: another file than shop.db in DIR
   --developer     a page that shows what happened in your session: /developer
   --help          this text
 ";
@@ -26,9 +31,19 @@ Usage: shop [--host ADDRESS] [--port N] [--developer]
 /// Requests under way, and then sessions, have this long to come to their end.
 const DRAIN: Duration = Duration::from_secs(3);
 
+/// Half an hour under the idle timeout of one hour: who is away for so long takes up no memory.
+const SLEEP_AFTER: Duration = Duration::from_secs(30 * 60);
+
+#[derive(Debug)]
+enum Store {
+    Memory,
+    Sqlite(PathBuf),
+}
+
 struct Options {
     host: IpAddr,
     port: u16,
+    store: Store,
     developer: bool,
 }
 
@@ -49,7 +64,14 @@ async fn run() -> Result<(), Box<dyn Error>> {
         io::stdout().write_all(HELP.as_bytes())?;
         return Ok(());
     };
-    let mut shop = Shop::new(Sessions::builder())?;
+    let (file, records) = match &options.store {
+        Store::Memory => (None, SessionRecords::builder(MemoryStore::new())),
+        Store::Sqlite(path) => {
+            let store = SqliteStore::open(path).await?;
+            (Some(store.clone()), SessionRecords::builder(store))
+        }
+    };
+    let mut shop = Shop::with_records(Sessions::builder().sleep_after(SLEEP_AFTER), records.build()?)?;
     if options.developer {
         shop = shop.with_developer_page();
     }
@@ -60,6 +82,11 @@ async fn run() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind(address).await;
     let listener = listener.map_err(|error| format!("can't listen on {address}: {error}"))?;
     say(format_args!("listening on http://{}", listener.local_addr()?))?;
+
+    match &file {
+        Some(store) => say(format_args!("sessions are in {}", store.path().display()))?,
+        None => say(format_args!("sessions are in memory, and end with this program"))?,
+    }
 
     let (stopping, mut stopped) = tokio::sync::watch::channel(());
     let graceful = async move {
@@ -86,6 +113,13 @@ async fn run() -> Result<(), Box<dyn Error>> {
     for session in report.cut {
         say(format_args!("cut off: {session}"))?;
     }
+    if let Err(error) = shop.records().shutdown(DRAIN).await {
+        // Sessions and carts are there; only when they were last used is not.
+        say(format_args!("the last accesses were not saved: {error}"))?;
+    }
+    if let Some(store) = file {
+        store.shutdown().await;
+    }
     Ok(())
 }
 
@@ -102,19 +136,32 @@ fn options() -> Result<Option<Options>, lexopt::Error> {
     let mut options = Options {
         host: IpAddr::from([127, 0, 0, 1]),
         port: 3000,
+        store: Store::Memory,
         developer: false,
     };
+    let (mut data, mut store) = (PathBuf::from("shop-data"), None);
     let mut arguments = lexopt::Parser::from_env();
     while let Some(argument) = arguments.next()? {
         match argument {
             Long("host") => options.host = arguments.value()?.parse()?,
             Short('p') | Long("port") => options.port = arguments.value()?.parse()?,
+            Long("data") => data = arguments.value()?.into(),
+            Long("store") => store = Some(arguments.value()?.parse_with(parse_store)?),
             Long("developer") => options.developer = true,
             Short('h') | Long("help") => return Ok(None),
             _ => return Err(argument.unexpected()),
         }
     }
+    options.store = store.unwrap_or_else(|| Store::Sqlite(data.join("shop.db")));
     Ok(Some(options))
+}
+
+fn parse_store(text: &str) -> Result<Store, &'static str> {
+    match text.split_once(':') {
+        None if text == "memory" => Ok(Store::Memory),
+        Some(("sqlite", file)) if !file.is_empty() => Ok(Store::Sqlite(file.into())),
+        _ => Err("a store is `memory` or `sqlite:FILE`"),
+    }
 }
 
 #[cfg(unix)]

@@ -1,23 +1,23 @@
 //! [`Visitor`]: what a session holds, as a Redux store of slices: the cart, preferences, who is signed in.
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
-use session_process::redux::{self, After, Logging, Reducer, Setup, Store};
+use session_process::{
+    Durability, Schema,
+    redux::{self, After, Logging, Reducer, Setup, Store},
+};
 use session_process_axum::{Error, Session};
 
 use crate::{
     cart::{Cart, CartAction},
-    directory::Listing,
     house::House,
 };
 
 redux::combine! {
-    /// All there is to a visitor.
-    #[derive(Debug, Clone, Default, Serialize)]
+    /// All there is to a visitor. No answer leaves before the change that it tells of is in the store.
+    #[derive(Debug, Clone, Default, Serialize, Deserialize)]
     pub struct Visitor => #[derive(Debug, Clone, Serialize, Deserialize)]
                           #[serde(rename_all = "snake_case")]
-                          VisitorAction {
+                          VisitorAction durable(Durability::write_through(Schema::json("visitor", 1))) {
         pub(crate) cart: Cart => Cart,
         pub(crate) preferences: Preferences => Preferences,
         pub(crate) account: Account => Account,
@@ -25,7 +25,7 @@ redux::combine! {
 }
 
 /// How a visitor would have it.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Preferences {
     pub(crate) gift_wrap: bool,
 }
@@ -46,12 +46,9 @@ impl Reducer for Preferences {
 }
 
 /// Who is signed in.
-#[derive(Debug, Clone, Default, Serialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Account {
     pub(crate) user: Option<String>,
-    /// In the list of the user's sessions for as long as this process lives, however it ends.
-    #[serde(skip)]
-    listing: Option<Arc<Listing>>,
 }
 
 /// What can happen to an account.
@@ -62,17 +59,13 @@ pub enum AccountAction {
     SignIn {
         /// Who.
         name: String,
-        #[doc(hidden)]
-        #[serde(skip)]
-        listing: Option<Arc<Listing>>,
     },
 }
 
 impl Reducer for Account {
     type Action = AccountAction;
-    fn reduce(&mut self, AccountAction::SignIn { name, listing }: &AccountAction) {
+    fn reduce(&mut self, AccountAction::SignIn { name }: &AccountAction) {
         self.user = Some(name.clone());
-        self.listing.clone_from(listing);
     }
 }
 

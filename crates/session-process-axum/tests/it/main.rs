@@ -1,6 +1,7 @@
 //! The layer and its extractors, driven as a service.
 
 mod cookie;
+mod durable;
 mod errors;
 mod extract;
 mod hardening;

@@ -6,6 +6,9 @@
 /// A line is `field: Reducer => Variant`; the combined action has that variant for the slice's actions, and is made
 /// from them by `From`. So an action reaches its slice by its type, and by name it is `slice.action`.
 ///
+/// With `durable(…)` behind the action's name, that is its [`DURABILITY`](crate::redux::Reducer::DURABILITY):
+/// `struct Visitor => VisitorAction durable(Durability::write_through(Schema::json("visitor", 1))) { … }`.
+///
 /// ```
 /// use serde::{Deserialize, Serialize};
 /// use session_process::{SessionId, Sessions, redux::{self, Reducer, Setup, Store}};
@@ -92,7 +95,7 @@
 macro_rules! combine_reducers {
     (
         $(#[$of_state:meta])*
-        $vis:vis struct $State:ident => $(#[$of_action:meta])* $Action:ident {
+        $vis:vis struct $State:ident => $(#[$of_action:meta])* $Action:ident $(durable($durability:expr))? {
             $(
                 $(#[$of_field:meta])*
                 $field_vis:vis $field:ident: $Slice:ty => $Variant:ident $($explicit:ident)?
@@ -119,6 +122,7 @@ macro_rules! combine_reducers {
 
         impl $crate::redux::Reducer for $State {
             type Action = $Action;
+            $(const DURABILITY: $crate::Durability<$crate::redux::Store<Self>> = $durability;)?
 
             fn reduce(&mut self, action: &$Action) {
                 match action {

@@ -2,7 +2,7 @@
 
 use axum::http::{Request, header};
 use serde_json::json;
-use session_process::Sessions;
+use session_process::{Sessions, records::SessionRecords, store::MemoryStore};
 use shop::{Shop, app};
 
 use crate::support::{Browser, shop};
@@ -204,9 +204,62 @@ async fn a_user_lists_own_sessions_by_handles_and_ends_them() {
 }
 
 #[tokio::test]
+async fn devices_are_listed_with_their_times_and_all_others_are_signed_out() {
+    let (shop, app) = shop();
+    let mut laptop = Browser::new(&app);
+    let mut phone = Browser::new(&app);
+    let mut stranger = Browser::new(&app);
+    let agent = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0";
+    let login = Request::post("/api/login")
+        .header(header::CONTENT_TYPE, "application/json")
+        .header(header::USER_AGENT, agent);
+    laptop.send(login, r#"{"name": "Ada"}"#).await;
+    phone.login("Ada").await;
+    phone.add("mug").await;
+    stranger.login("Grace").await;
+    assert_eq!(Browser::new(&app).delete("/api/sessions/others").await.status, 401);
+
+    let list = laptop.get("/api/sessions").await.json();
+    let sessions = list["sessions"].as_array().unwrap();
+    assert_eq!(sessions.len(), 2);
+    for session in sessions {
+        let device = if session["current"] == true {
+            "Firefox on Linux"
+        } else {
+            "Unknown device"
+        };
+        assert_eq!(session["device"], device);
+        assert!(session["started"].as_i64().unwrap() > 1_600_000_000);
+    }
+
+    let (_, id) = phone.cookie.as_deref().unwrap().split_once('=').unwrap();
+    let mut monitor = shop.sessions().monitor(&id.parse().unwrap()).unwrap();
+    let answer = laptop.delete("/api/sessions/others").await;
+    assert_eq!((answer.status.as_u16(), answer.json()), (200, json!({ "ended": 1 })));
+    monitor.ended().await;
+    assert_eq!(phone.get("/api/cart").await.json()["count"], 0);
+    assert_eq!(phone.get("/api/sessions").await.status, 401);
+    assert_eq!(laptop.get("/api/sessions").await.status, 200);
+    assert_eq!(stranger.get("/api/sessions").await.status, 200);
+    assert_eq!(
+        laptop.delete("/api/sessions/others").await.json(),
+        json!({ "ended": 0 })
+    );
+}
+
+#[tokio::test]
+async fn the_page_of_ones_sessions_can_end_the_others() {
+    let (_shop, app) = shop();
+    let page = Browser::new(&app).get("/sessions").await;
+    assert!(page.text.contains(r#"id="end-others""#));
+}
+
+#[tokio::test]
 async fn an_expired_session_is_not_listed() {
     let clock = session_process::ManualClock::new();
-    let shop = Shop::new(Sessions::builder().clock(clock.clone())).unwrap();
+    let store = MemoryStore::with_clock(clock.clone());
+    let records = SessionRecords::builder(store).clock(clock.clone()).build().unwrap();
+    let shop = Shop::with_records(Sessions::builder().clock(clock.clone()), records).unwrap();
     let app = app(&shop);
     let mut gone = Browser::new(&app);
     gone.login("Ada").await;

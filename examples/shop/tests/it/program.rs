@@ -10,6 +10,9 @@ use std::{
 use serde_json::{Value, json};
 use ureq::http::{Response, header};
 
+/// In memory, unless the arguments say otherwise.
+const MEMORY: [&str; 2] = ["--store", "memory"];
+
 struct Program {
     child: Child,
     stdout: BufReader<ChildStdout>,
@@ -18,8 +21,13 @@ struct Program {
 
 impl Program {
     fn start() -> Self {
+        Self::with(&MEMORY)
+    }
+
+    fn with(arguments: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_shop"))
             .args(["--port", "0"])
+            .args(arguments)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -30,6 +38,12 @@ impl Program {
         let url = line.strip_prefix("listening on ").unwrap().trim_end().to_owned();
         assert!(url.starts_with("http://127.0.0.1:"), "{url}");
         Self { child, stdout, url }
+    }
+
+    /// As a crash or a power cut of the machine would: nothing of it runs any more.
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
     }
 
     /// Asks it to stop, and returns its status and its last words.
@@ -70,6 +84,12 @@ impl Client {
 
     fn get(&mut self, path: &str) -> (u16, Value) {
         let request = self.agent.get(format!("{}{path}", self.url));
+        let response = request.header(header::COOKIE, &self.cookie).call().unwrap();
+        self.read(response)
+    }
+
+    fn delete(&mut self, path: &str) -> (u16, Value) {
+        let request = self.agent.delete(format!("{}{path}", self.url));
         let response = request.header(header::COOKIE, &self.cookie).call().unwrap();
         self.read(response)
     }
@@ -127,6 +147,62 @@ fn visitors_share_nothing_and_tabs_share_all() {
 }
 
 #[test]
+fn a_cart_survives_kill_9() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = format!("sqlite:{}", dir.path().join("carts.db").display());
+    let start = || Program::with(&["--store", &store]);
+
+    let program = start();
+    let mut laptop = Client::new(&program, "");
+    laptop.post("/api/cart", r#"{"item": "mug"}"#);
+    laptop.post("/api/cart", r#"{"item": "tea"}"#);
+    assert_eq!(laptop.post("/api/login", r#"{"name": "Ada"}"#).0, 200);
+    let wrap = r#"{"name": "preferences.gift_wrap", "payload": true}"#;
+    let before = laptop.post("/api/actions", wrap).1;
+    let mut phone = Client::new(&program, "");
+    phone.post("/api/login", r#"{"name": "Ada"}"#);
+    let (laptop, phone) = (laptop.cookie, phone.cookie);
+    program.kill();
+
+    let program = start();
+    let mut again = Client::new(&program, &laptop);
+    let (status, cart) = again.get("/api/cart");
+    assert_eq!((status, &cart), (200, &before));
+    assert_eq!((&cart["items"], &cart["user"]), (&json!(["mug", "tea"]), &json!("Ada")));
+    assert_eq!(again.cookie, laptop, "the same session");
+    let list = again.get("/api/sessions").1;
+    assert_eq!(list["sessions"].as_array().unwrap().len(), 2);
+    assert_eq!(again.delete("/api/sessions/others"), (200, json!({ "ended": 1 })));
+    program.kill();
+
+    // And what was ended stays ended.
+    let program = start();
+    assert_eq!(Client::new(&program, &phone).get("/api/sessions").0, 401);
+    let list = Client::new(&program, &laptop).get("/api/sessions").1;
+    assert_eq!(list["sessions"].as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_cart_survives_an_orderly_restart_in_the_data_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let arguments = ["--data", data.to_str().unwrap()];
+    let program = Program::with(&arguments);
+    let mut client = Client::new(&program, "");
+    client.post("/api/cart", r#"{"item": "mug"}"#);
+    let (status, words) = program.stop();
+    assert_eq!(status, Some(0));
+    assert!(
+        words.contains("sessions are in ") && words.contains("shop.db"),
+        "{words}"
+    );
+    assert!(data.join("shop.db").is_file());
+
+    let program = Program::with(&arguments);
+    assert_eq!(Client::new(&program, &client.cookie).get("/api/cart").1["count"], 1);
+}
+
+#[test]
 fn a_signal_ends_it_in_order_also_with_open_connections() {
     let program = Program::start();
     let mut client = Client::new(&program, "");
@@ -152,8 +228,14 @@ fn help_is_printed_and_nonsense_refused() {
         (output.status.code(), String::from_utf8(output.stdout).unwrap())
     };
     let (status, text) = run(&["--help"]);
-    assert!(status == Some(0) && text.contains("--port N"));
-    for arguments in [&["--port", "many"] as &[_], &["--prot", "1"], &["extra"]] {
+    assert!(status == Some(0) && text.contains("--port N") && text.contains("--store"));
+    for arguments in [
+        &["--port", "many"] as &[_],
+        &["--prot", "1"],
+        &["extra"],
+        &["--store", "disk"],
+        &["--store", "sqlite:"],
+    ] {
         assert_eq!(run(arguments).0, Some(1), "{arguments:?}");
     }
 }
