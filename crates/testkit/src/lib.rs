@@ -1,9 +1,11 @@
-//! What the tests of session-process share: named points to wait at instead of sleeping, a trap for secrets, and the
-//! [`conformance`] suite that every store passes.
+//! What the tests of session-process share: named points to wait at instead of sleeping, a trap for secrets, the
+//! [`conformance`] suite that every store passes, and (feature `postgres`) a private PostgreSQL server.
 
 mod captured;
 pub mod conformance;
 mod gate;
+#[cfg(all(unix, feature = "postgres"))]
+pub mod postgres;
 
 pub use self::{
     captured::{Captured, capture_tracing},

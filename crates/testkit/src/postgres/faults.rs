@@ -1,0 +1,56 @@
+//! What a test does to a server of its own.
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::Server;
+
+impl Server {
+    /// Stops it as an administrator does: sessions are ended, nothing is lost.
+    ///
+    /// # Panics
+    /// If it is not a [`private`](Self::private) server, or doesn't stop.
+    pub fn stop(&self) {
+        self.cluster().stop("fast").expect("the server stops");
+    }
+
+    /// Stops it as a crash does. What was acknowledged is found again at the next start.
+    ///
+    /// # Panics
+    /// As [`stop`](Self::stop).
+    pub fn crash(&self) {
+        self.cluster().stop("immediate").expect("the server stops");
+    }
+
+    /// Starts it again and waits until it takes connections.
+    ///
+    /// # Panics
+    /// If it doesn't.
+    pub fn start(&self) {
+        self.cluster().start().expect("the server starts");
+    }
+
+    /// Freezes all its processes: connections stay and nothing is answered.
+    ///
+    /// # Panics
+    /// If it is not a [`private`](Self::private) server.
+    pub fn freeze(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Ends what [`freeze`](Self::freeze) began.
+    ///
+    /// # Panics
+    /// If it is not a [`private`](Self::private) server.
+    pub fn thaw(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        for process in self.cluster().processes() {
+            if let Some(pid) = Pid::from_raw(process) {
+                // An error: a connection's process has ended just now.
+                let _ = kill_process(pid, signal);
+            }
+        }
+    }
+}

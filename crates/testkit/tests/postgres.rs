@@ -1,0 +1,44 @@
+//! The private server.
+#![cfg(all(unix, feature = "postgres"))]
+
+use testkit::postgres::{Disk, Server};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_test_gets_an_empty_database_of_its_own() {
+    let server = Server::shared().await;
+    let (one, other) = (server.database().await, server.database().await);
+    one.connect().await.batch_execute("CREATE TABLE t (i int)").await.unwrap();
+    let there = other.connect().await.query_one("SELECT to_regclass('t')::text", &[]).await.unwrap();
+    assert_eq!(there.get::<_, Option<String>>(0), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_goes_with_its_test() {
+    let server = Server::shared().await;
+    let database = server.database().await;
+    let name = database.name().to_owned();
+    let _in_use = database.connect().await;
+    drop(database);
+    let found = server.connect().await.query("SELECT 1 FROM pg_database WHERE datname = $1", &[&name]).await;
+    assert!(found.unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_private_server_stops_and_starts_and_its_folder_goes_with_it() {
+    let server = Server::private(Disk::Durable).await;
+    let client = server.connect().await;
+    client.batch_execute("CREATE TABLE t (i int)").await.unwrap();
+    server.crash();
+    assert!(server.config().connect(tokio_postgres::NoTls).await.is_err());
+    server.start();
+    server.connect().await.batch_execute("INSERT INTO t VALUES (1)").await.unwrap();
+    let tokio_postgres::config::Host::Unix(folder) = server.config().get_hosts()[0].clone() else {
+        panic!("a socket")
+    };
+    assert!(folder.is_dir());
+    drop(server);
+    // The watcher's part; nextest's own limit ends a wait for what never comes.
+    while folder.exists() {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
