@@ -180,7 +180,8 @@ pub enum Event {
     },
     /// Everything is read anew, because changes may have been missed.
     RecordCacheCleared {
-        /// `lagged`: notices were lost. `deaf`: no more will come, and nothing is cached from now on.
+        /// `lagged`: notices were lost. `deaf`: none come, and nothing is served from the cache. `hearing`: they come
+        /// again, and it starts afresh.
         reason: &'static str,
     },
 }

@@ -68,6 +68,15 @@ impl Listener {
                     core.tell_removed(key, version, None, Because::Elsewhere);
                 }
             }
+            Notice::Deaf => {
+                core.cache.distrust();
+                core.events.emit(|| Event::RecordCacheCleared { reason: "deaf" });
+            }
+            Notice::Hearing => {
+                core.cache.trust();
+                core.events.emit(|| Event::RecordCacheCleared { reason: "hearing" });
+                core.endings.tell(&Ending::Unknown { key: None });
+            }
             Notice::Lagged => {
                 core.cache.clear();
                 core.events.emit(|| Event::RecordCacheCleared { reason: "lagged" });

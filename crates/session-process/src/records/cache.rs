@@ -139,6 +139,12 @@ impl RecordCache {
         self.clear();
     }
 
+    /// Changes are reported again. What was put in meanwhile, or is on its way, may have missed some.
+    pub(super) fn trust(&self) {
+        self.clear();
+        self.trusted.store(true, Ordering::Release);
+    }
+
     pub(super) fn is_trusted(&self) -> bool {
         self.trusted.load(Ordering::Acquire)
     }

@@ -215,4 +215,9 @@ pub enum Notice {
     },
     /// Notices were lost: any record may have changed.
     Lagged,
+    /// From now on, what others do is not heard of: until [`Hearing`](Self::Hearing), nothing that is kept may be used
+    /// without asking the store.
+    Deaf,
+    /// What others do is heard of again. Any record may have changed meanwhile.
+    Hearing,
 }

@@ -89,7 +89,9 @@ pub trait SessionStore: Send + Sync + 'static {
 /// A subscription to what changes in a store: [`SessionStore::changes`].
 ///
 /// Notices are hints. They say which records to read again and carry nothing to rely on; a subscriber that is slow or
-/// cut off is told [`Notice::Lagged`] and must take every record that it keeps for outdated.
+/// cut off for a moment is told [`Notice::Lagged`] and must take every record that it keeps for outdated. While a store
+/// can't hear what others do, it says [`Notice::Deaf`], and a subscriber reads everything from the store until it is
+/// told [`Notice::Hearing`]. A subscription that begins meanwhile begins with `Deaf`.
 pub trait Changes: Send {
     /// The next notice; `None` when the store is closed.
     ///

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use session_process::{
     Event,
     records::{CacheLimit, Ending, NewSession},
-    store::{Change, Expect, Op},
+    store::{Change, Expect, Notice, Op},
 };
 use tokio::sync::mpsc;
 
@@ -205,6 +205,60 @@ async fn when_changes_cannot_be_heard_any_more_nothing_is_served_from_the_cache(
     add(&other, &id).await.unwrap();
     assert_eq!(read(&bench.records, &id).await, Some(1));
     assert!(!bench.records.stats().cache_in_use);
+}
+
+#[tokio::test]
+async fn while_the_store_is_deaf_every_read_asks_it_and_the_cache_starts_afresh_afterwards() {
+    let bench = Bench::new();
+    let other = bench.another();
+    let id = bench.session().await;
+    let mut events = bench.records.events();
+    let mut cleared = async || {
+        let reason = events.find(|event| match event {
+            Event::RecordCacheCleared { reason } => Some(*reason),
+            _ => None,
+        });
+        reason.await
+    };
+    let (told, mut endings) = mpsc::unbounded_channel();
+    bench
+        .records
+        .on_ending(move |ending| told.send(ending.clone()).unwrap());
+    assert_eq!(read(&bench.records, &id).await, Some(0));
+
+    bench.store.say(Notice::Deaf);
+    assert_eq!(cleared().await, Some("deaf"));
+    bench.store.mute.store(true, SeqCst);
+    assert!(!bench.records.stats().cache_in_use);
+    for n in 1..=3 {
+        add(&other, &id).await.unwrap();
+        assert_eq!(
+            read(&bench.records, &id).await,
+            Some(n),
+            "nobody told of it, and it is seen"
+        );
+    }
+
+    // What is on its way when the store hears again may have missed something.
+    let gate = bench.store.gate("loaded");
+    let records = bench.records.clone();
+    let same = id.clone();
+    let reading = begun(async move { read(&records, &same).await }).await;
+    gate.reached().await;
+    bench.store.ungate_later("loaded");
+    add(&other, &id).await.unwrap();
+    bench.store.mute.store(false, SeqCst);
+    bench.store.say(Notice::Hearing);
+    assert_eq!(cleared().await, Some("hearing"));
+    gate.open_for_all();
+    reading.await.unwrap();
+    assert_eq!(read(&bench.records, &id).await, Some(4));
+    assert!(matches!(endings.recv().await, Some(Ending::Unknown { key: None })));
+
+    assert!(bench.records.stats().cache_in_use);
+    let loads = bench.store.loads.load(SeqCst);
+    assert_eq!(read(&bench.records, &id).await, Some(4));
+    assert_eq!(bench.store.loads.load(SeqCst), loads, "from the cache again");
 }
 
 #[tokio::test]

@@ -16,7 +16,7 @@ use session_process::{
     },
 };
 use testkit::Gate;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, broadcast};
 
 pub(crate) struct Tricky {
     pub(crate) inner: MemoryStore,
@@ -27,6 +27,7 @@ pub(crate) struct Tricky {
     /// Notices go nowhere.
     pub(crate) mute: Arc<AtomicBool>,
     deaf: Arc<Notify>,
+    said: broadcast::Sender<Notice>,
     pub(crate) loads: AtomicUsize,
     pub(crate) commits: AtomicUsize,
     pub(crate) touches: AtomicUsize,
@@ -41,6 +42,7 @@ impl Tricky {
             meddles: AtomicBool::default(),
             mute: Arc::default(),
             deaf: Arc::default(),
+            said: broadcast::Sender::new(16),
             loads: AtomicUsize::default(),
             commits: AtomicUsize::default(),
             touches: AtomicUsize::default(),
@@ -73,6 +75,11 @@ impl Tricky {
     /// The changes can't be heard any more.
     pub(crate) fn end_changes(&self) {
         self.deaf.notify_waiters();
+    }
+
+    /// Tells every subscriber.
+    pub(crate) fn say(&self, notice: Notice) {
+        self.said.send(notice).unwrap();
     }
 
     async fn at(&self, point: &'static str) -> Result<(), StoreError> {
@@ -157,6 +164,7 @@ impl SessionStore for Tricky {
             inner: self.inner.changes(),
             mute: Arc::clone(&self.mute),
             deaf: Arc::clone(&self.deaf),
+            said: self.said.subscribe(),
         })
     }
 }
@@ -165,6 +173,7 @@ struct TrickyChanges {
     inner: Box<dyn Changes>,
     mute: Arc<AtomicBool>,
     deaf: Arc<Notify>,
+    said: broadcast::Receiver<Notice>,
 }
 
 impl Changes for TrickyChanges {
@@ -174,6 +183,7 @@ impl Changes for TrickyChanges {
                 let notice = tokio::select! {
                     notice = self.inner.next() => notice,
                     () = self.deaf.notified() => None,
+                    said = self.said.recv() => return said.ok(),
                 };
                 if notice.is_none() || !self.mute.load(SeqCst) {
                     return notice;
