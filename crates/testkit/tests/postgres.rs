@@ -7,8 +7,17 @@ use testkit::postgres::{Disk, Server};
 async fn a_test_gets_an_empty_database_of_its_own() {
     let server = Server::shared().await;
     let (one, other) = (server.database().await, server.database().await);
-    one.connect().await.batch_execute("CREATE TABLE t (i int)").await.unwrap();
-    let there = other.connect().await.query_one("SELECT to_regclass('t')::text", &[]).await.unwrap();
+    one.connect()
+        .await
+        .batch_execute("CREATE TABLE t (i int)")
+        .await
+        .unwrap();
+    let there = other
+        .connect()
+        .await
+        .query_one("SELECT to_regclass('t')::text", &[])
+        .await
+        .unwrap();
     assert_eq!(there.get::<_, Option<String>>(0), None);
 }
 
@@ -19,7 +28,11 @@ async fn a_database_goes_with_its_test() {
     let name = database.name().to_owned();
     let _in_use = database.connect().await;
     drop(database);
-    let found = server.connect().await.query("SELECT 1 FROM pg_database WHERE datname = $1", &[&name]).await;
+    let found = server
+        .connect()
+        .await
+        .query("SELECT 1 FROM pg_database WHERE datname = $1", &[&name])
+        .await;
     assert!(found.unwrap().is_empty());
 }
 
@@ -31,7 +44,12 @@ async fn a_private_server_stops_and_starts_and_its_folder_goes_with_it() {
     server.crash();
     assert!(server.config().connect(tokio_postgres::NoTls).await.is_err());
     server.start();
-    server.connect().await.batch_execute("INSERT INTO t VALUES (1)").await.unwrap();
+    server
+        .connect()
+        .await
+        .batch_execute("INSERT INTO t VALUES (1)")
+        .await
+        .unwrap();
     let tokio_postgres::config::Host::Unix(folder) = server.config().get_hosts()[0].clone() else {
         panic!("a socket")
     };

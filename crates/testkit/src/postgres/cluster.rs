@@ -6,7 +6,7 @@
 use std::{
     fs::{self, File},
     io,
-    os::unix::{fs::chown, fs::PermissionsExt, process::CommandExt},
+    os::unix::{fs::PermissionsExt, fs::chown, process::CommandExt},
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
@@ -64,7 +64,9 @@ impl Cluster {
             let starting = lock_file(&folder.join("starting")).map_err(wrong)?;
             flock(&starting, FlockOperation::LockExclusive).map_err(|error| wrong(error.into()))?;
             // The watcher may have taken the folder away while we waited.
-            let Ok(alive) = lock_file(&folder.join("alive")) else { continue };
+            let Ok(alive) = lock_file(&folder.join("alive")) else {
+                continue;
+            };
             flock(&alive, FlockOperation::LockShared).map_err(|error| wrong(error.into()))?;
             if !is(&starting, &folder.join("starting")) || !is(&alive, &folder.join("alive")) {
                 continue;
@@ -107,7 +109,14 @@ impl Cluster {
         }
         run(self
             .command("initdb")
-            .args(["--auth=trust", "--username=postgres", "--encoding=UTF8", "--locale=C", "--no-sync", "-D"])
+            .args([
+                "--auth=trust",
+                "--username=postgres",
+                "--encoding=UTF8",
+                "--locale=C",
+                "--no-sync",
+                "-D",
+            ])
             .arg(&data))
     }
 
@@ -133,7 +142,10 @@ impl Cluster {
 
     /// Stops it: `immediate` is a crash.
     pub(super) fn stop(&self, mode: &str) -> Result<(), String> {
-        run(self.command("pg_ctl").args(["stop", "-w", "-m", mode, "-D"]).arg(self.data()))
+        run(self
+            .command("pg_ctl")
+            .args(["stop", "-w", "-m", mode, "-D"])
+            .arg(self.data()))
     }
 
     /// The postmaster's process, and those of its children.

@@ -22,11 +22,16 @@ impl Database {
     pub(super) async fn create(server: &Config) -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let next = NEXT.fetch_add(1, Ordering::Relaxed);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_micros());
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .map_or(0, |now| now.as_micros());
         let name = format!("sp_test_{}_{next}_{now}", process::id());
         let client = connect(server).await;
         let create = format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'");
-        client.batch_execute(&create).await.expect("the role may create databases");
+        client
+            .batch_execute(&create)
+            .await
+            .expect("the role may create databases");
         Self {
             server: server.clone(),
             name,
@@ -62,7 +67,10 @@ impl Drop for Database {
         let drop_it = format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name);
         // A runtime of its own: this may run inside one, or while one is taken down.
         let dropped = thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build()
+                .ok()?;
             runtime.block_on(async {
                 let patience = std::time::Duration::from_secs(5);
                 tokio::time::timeout(patience, async {

@@ -26,8 +26,8 @@ use std::{
 
 use tokio_postgres::{Config, NoTls};
 
-pub use self::database::Database;
 use self::cluster::Cluster;
+pub use self::database::Database;
 
 /// A running server. Keep it as long as its databases are used.
 #[derive(Debug)]

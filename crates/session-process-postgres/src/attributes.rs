@@ -1,0 +1,143 @@
+//! Attributes as the JSON text of one column, and back.
+//!
+//! Values are kept as they were given, byte for byte, but for white space around them. An attribute that names no
+//! version has the one that its session was created with, which only the database knows beforehand.
+
+use std::{borrow::Cow, collections::BTreeMap, fmt::Write as _, sync::Arc};
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use session_process::{
+    Timestamp,
+    store::{Attribute, AttributeMap, StoreError, Version},
+};
+
+#[derive(Deserialize)]
+struct Stored<'a> {
+    #[serde(borrow)]
+    value: &'a RawValue,
+    version: Option<u64>,
+    expires_at: Option<i64>,
+}
+
+/// An error if a value is not JSON: it would make the whole column unreadable.
+pub(crate) fn check(attributes: &AttributeMap) -> Result<(), StoreError> {
+    attributes.values().try_for_each(|attribute| {
+        serde_json::from_str::<&RawValue>(&attribute.json)
+            .map(drop)
+            .map_err(|error| StoreError::failed("an attribute's value is not JSON", error))
+    })
+}
+
+/// The text of attributes whose values have been checked. `Version(0)`: that of their session's creation.
+pub(crate) fn encode(attributes: &AttributeMap) -> String {
+    let bytes: usize = attributes
+        .iter()
+        .map(|(name, value)| name.len() + value.json.len() + 64)
+        .sum();
+    let mut text = String::with_capacity(bytes + 2);
+    text.push('{');
+    for (name, attribute) in attributes {
+        if text.len() > 1 {
+            text.push(',');
+        }
+        // Writing to a String does not fail, and a text is always JSON.
+        text.push_str(&serde_json::to_string(&**name).unwrap_or_default());
+        text.push_str(r#":{"value":"#);
+        text.push_str(attribute.json.trim_ascii());
+        if attribute.version.0 > 0 {
+            let _ = write!(text, r#","version":{}"#, attribute.version.0);
+        }
+        if let Some(at) = attribute.expires_at {
+            let _ = write!(text, r#","expires_at":{}"#, at.as_micros());
+        }
+        text.push('}');
+    }
+    text.push('}');
+    text
+}
+
+/// The attributes of a text.
+pub(crate) fn decode(text: &str, born: Version) -> Result<AttributeMap, serde_json::Error> {
+    if text == "{}" {
+        return Ok(AttributeMap::new());
+    }
+    let stored: BTreeMap<Cow<'_, str>, Stored<'_>> = serde_json::from_str(text)?;
+    let attribute = |stored: &Stored<'_>| Attribute {
+        json: Arc::from(stored.value.get()),
+        version: stored.version.map_or(born, Version),
+        expires_at: stored.expires_at.map(Timestamp::from_micros),
+    };
+    Ok(stored
+        .iter()
+        .map(|(name, stored)| (Arc::from(&**name), attribute(stored)))
+        .collect())
+}
+
+/// The earliest end of one of them.
+pub(crate) fn first_end(attributes: &AttributeMap) -> Timestamp {
+    let ends = attributes.values().filter_map(|attribute| attribute.expires_at);
+    ends.min().unwrap_or(Timestamp::MAX)
+}
+
+/// New attributes with their versions: those that are as they were keep theirs, those that have expired are left out.
+pub(crate) fn stamped(old: &AttributeMap, new: &AttributeMap, version: Version, now: Timestamp) -> AttributeMap {
+    let live = new.iter().filter(|(_, attribute)| !attribute.is_expired(now));
+    live.map(|(name, attribute)| {
+        let mut attribute = attribute.clone();
+        let unchanged = old.get(name).filter(|old| same(old, &attribute));
+        attribute.version = unchanged.map_or(version, |old| old.version);
+        (name.clone(), attribute)
+    })
+    .collect()
+}
+
+/// The same value, whatever white space is around it.
+fn same(a: &Attribute, b: &Attribute) -> bool {
+    a.json.trim_ascii() == b.json.trim_ascii() && a.expires_at == b.expires_at
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_what_is_read() {
+        let attribute = |json: &str, version, at: Option<i64>| Attribute {
+            json: Arc::from(json),
+            version: Version(version),
+            expires_at: at.map(Timestamp::from_micros),
+        };
+        let mut before = AttributeMap::from([
+            (Arc::from(""), attribute("null", 7, None)),
+            (
+                Arc::from("a \"b\" \\ 100%\n\u{1F980}\0"),
+                attribute(r#"{"b": 1,  "a": [1.0, 1e3]}"#, 8, Some(-5)),
+            ),
+            (
+                Arc::from("text"),
+                attribute(r#""\u0000 ' %s ,\"expires_at\":1""#, 0, Some(i64::MAX)),
+            ),
+        ]);
+        check(&before).unwrap();
+        assert_eq!(first_end(&before), Timestamp::from_micros(-5));
+        let text = encode(&before);
+        before.get_mut("text").unwrap().version = Version(3);
+        assert_eq!(decode(&text, Version(3)).unwrap(), before);
+    }
+
+    #[test]
+    fn what_is_not_json_is_refused() {
+        for json in ["", "{", "1 2", "nul", r#""a"#, r#"1},"x":{"value":2"#] {
+            let attribute = Attribute {
+                json: Arc::from(json),
+                version: Version(0),
+                expires_at: None,
+            };
+            assert!(
+                check(&AttributeMap::from([(Arc::from("a"), attribute)])).is_err(),
+                "{json}"
+            );
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! [`Builder`]: what can be set about a store.
+
+use std::{
+    fmt,
+    num::NonZeroUsize,
+    sync::{Arc, atomic::AtomicI64},
+    time::Duration,
+};
+
+use tokio_postgres::Config;
+
+use crate::{OpenError, PostgresStore, connection::Tls, names::Names, schema};
+
+/// How a store learns of what other nodes change: [`Builder::coherence`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Coherence {
+    /// By `LISTEN`, on a connection of its own.
+    ///
+    /// That it works is proved by a message to itself every `interval`, which must be back within `patience`. So a
+    /// cached value is at most `interval + patience` older than what the database has, and that only where a connection
+    /// died without a sign; otherwise it is the delivery time of a notification.
+    Listen {
+        /// From one proof to the next.
+        interval: Duration,
+        /// How long a proof may take.
+        patience: Duration,
+    },
+    /// Not at all: caches stay unused, every read goes to the database. Behind a pooler in transaction mode (where
+    /// `LISTEN` hears nothing), or where there is no use for a cache.
+    Off,
+}
+
+impl Default for Coherence {
+    fn default() -> Self {
+        // A second and a half without an answer is a server that users notice too.
+        Self::Listen {
+            interval: Duration::from_millis(500),
+            patience: Duration::from_millis(1_500),
+        }
+    }
+}
+
+/// What can be set about a store, each with a default: [`PostgresStore::builder`].
+#[derive(Clone)]
+#[must_use = "nothing is opened until `open`"]
+pub struct Builder {
+    pub(crate) config: Config,
+    pub(crate) tls: Tls,
+    pub(crate) schema: String,
+    pub(crate) prefix: String,
+    pub(crate) create_schema: bool,
+    pub(crate) writers: NonZeroUsize,
+    pub(crate) readers: NonZeroUsize,
+    pub(crate) queue_bytes: usize,
+    pub(crate) timeout: Duration,
+    pub(crate) lock_timeout: Duration,
+    pub(crate) coherence: Coherence,
+    pub(crate) shift: Arc<AtomicI64>,
+}
+
+impl Builder {
+    /// From a configuration of tokio-postgres.
+    pub fn from_config(config: Config) -> Self {
+        Self {
+            config,
+            tls: Tls::None,
+            schema: "session_process".to_owned(),
+            prefix: String::new(),
+            create_schema: true,
+            writers: NonZeroUsize::new(2).unwrap_or(NonZeroUsize::MIN),
+            readers: NonZeroUsize::new(2).unwrap_or(NonZeroUsize::MIN),
+            queue_bytes: 64 << 20,
+            timeout: Duration::from_secs(5),
+            lock_timeout: Duration::from_secs(1),
+            coherence: Coherence::default(),
+            shift: Arc::default(),
+        }
+    }
+
+    /// The schema of the tables: `session_process`. Any text of up to 63 bytes.
+    pub fn schema(mut self, schema: impl Into<String>) -> Self {
+        self.schema = schema.into();
+        self
+    }
+
+    /// What the names of tables, indexes and the sequence begin with: nothing. Any text of up to 47 bytes.
+    pub fn prefix(mut self, prefix: impl Into<String>) -> Self {
+        self.prefix = prefix.into();
+        self
+    }
+
+    /// Whether schema and tables are made, and moved forward, when they are missing: yes. If not, run what
+    /// [`schema_sql`](Self::schema_sql) says.
+    pub fn create_schema(mut self, create: bool) -> Self {
+        self.create_schema = create;
+        self
+    }
+
+    /// How many connections write. 2: while the disk is busy with the group of one, the other gathers its own. The
+    /// changes of one session always go through the same.
+    pub fn writers(mut self, writers: NonZeroUsize) -> Self {
+        self.writers = writers;
+        self
+    }
+
+    /// How many connections read. 2: one group is on its way while the other is worked on.
+    pub fn readers(mut self, readers: NonZeroUsize) -> Self {
+        self.readers = readers;
+        self
+    }
+
+    /// How many bytes of changes may wait, in attributes, snapshots and 256 for each change besides; shared by the
+    /// writers. What comes beyond is refused with
+    /// [`StoreError::Overloaded`](session_process::store::StoreError::Overloaded). 64 MiB: some seconds of a slow disk.
+    pub fn queue_bytes(mut self, bytes: usize) -> Self {
+        self.queue_bytes = bytes;
+        self
+    }
+
+    /// How long the database may take for a group, or for a connection. 5 s: longer than any takes that works,
+    /// shorter than a browser waits.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// How long somebody else may keep a row locked, before the changes of that session fail (those of the others go
+    /// on). 1 s; the store itself holds locks for milliseconds.
+    pub fn lock_timeout(mut self, timeout: Duration) -> Self {
+        self.lock_timeout = timeout;
+        self
+    }
+
+    /// How the store learns of what other nodes change: by `LISTEN`.
+    pub fn coherence(mut self, coherence: Coherence) -> Self {
+        self.coherence = coherence;
+        self
+    }
+
+    /// TLS with this configuration of rustls: which authorities are trusted, and with which provider of cryptography,
+    /// is the application's affair. Whether TLS is required says `sslmode` of the connection string. With the feature
+    /// `rustls`.
+    #[cfg(feature = "rustls")]
+    pub fn rustls(mut self, config: rustls::ClientConfig) -> Self {
+        self.tls = Tls::Rustls(tokio_postgres_rustls::MakeRustlsConnect::new(config));
+        self
+    }
+
+    /// Microseconds that are added to the database's clock, for tests. With the feature `testing`.
+    #[cfg(feature = "testing")]
+    pub fn clock_offset(mut self, micros: Arc<AtomicI64>) -> Self {
+        self.shift = micros;
+        self
+    }
+
+    /// The statements that make the schema, for those who run such things themselves.
+    ///
+    /// ```
+    /// # fn main() -> Result<(), session_process_postgres::OpenError> {
+    /// use session_process_postgres::PostgresStore;
+    ///
+    /// let sql = PostgresStore::builder("host=localhost")?.schema("web").schema_sql()?;
+    /// assert!(sql.contains(r#"CREATE TABLE "web"."session" ("#));
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    /// [`OpenError::Name`] if a name is too long.
+    pub fn schema_sql(&self) -> Result<String, OpenError> {
+        let names = Names::new(&self.schema, &self.prefix)?;
+        Ok(schema::sql(&names, true))
+    }
+
+    /// Connects, and makes the schema if it is missing.
+    ///
+    /// # Errors
+    /// [`OpenError`] says what is in the way.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime. The store's tasks run on the one that it is opened in.
+    ///
+    /// # Cancel safety
+    /// The schema is made whole or not at all.
+    pub async fn open(self) -> Result<PostgresStore, OpenError> {
+        PostgresStore::open_with(self).await
+    }
+}
+
+/// Without the connection string, which may hold a password.
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("schema", &self.schema)
+            .field("prefix", &self.prefix)
+            .field("create_schema", &self.create_schema)
+            .field("tls", &self.tls)
+            .field("writers", &self.writers)
+            .field("readers", &self.readers)
+            .field("queue_bytes", &self.queue_bytes)
+            .field("timeout", &self.timeout)
+            .field("lock_timeout", &self.lock_timeout)
+            .field("coherence", &self.coherence)
+            .finish_non_exhaustive()
+    }
+}

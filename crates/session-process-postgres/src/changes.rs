@@ -1,0 +1,106 @@
+//! What changed: [`Notices`], and a subscription to them.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use session_process::store::{BoxFuture, Changes, Notice};
+use tokio::sync::broadcast::{Receiver, Sender, channel, error::RecvError};
+
+/// Notices that a slow subscriber may be behind before it is told [`Notice::Lagged`]. A notice is 48 bytes; reading
+/// everything again costs more than keeping as many.
+const BACKLOG: usize = 16_384;
+
+/// The notices of one store, until it is closed.
+#[derive(Debug)]
+pub(crate) struct Notices(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    sender: Option<Sender<Notice>>,
+    /// What other nodes do is not heard of.
+    deaf: bool,
+}
+
+impl Notices {
+    /// Deaf until somebody says otherwise.
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(State {
+            sender: Some(channel(BACKLOG).0),
+            deaf: true,
+        }))
+    }
+
+    pub(crate) fn subscribe(self: &Arc<Self>) -> Subscription {
+        let state = self.0.lock();
+        Subscription {
+            notices: Arc::clone(self),
+            first: state.deaf.then_some(Notice::Deaf),
+            receiver: state.sender.as_ref().map(Sender::subscribe),
+        }
+    }
+
+    pub(crate) fn tell(&self, notices: impl IntoIterator<Item = Notice>) {
+        let Some(sender) = self.0.lock().sender.clone() else {
+            return;
+        };
+        if sender.receiver_count() > 0 {
+            for notice in notices {
+                // An error: the last receiver went away just now.
+                let _ = sender.send(notice);
+            }
+        }
+    }
+
+    /// `false`: from now on, what others do is heard of.
+    pub(crate) fn set_deaf(&self, deaf: bool) {
+        let mut state = self.0.lock();
+        if state.deaf != deaf {
+            state.deaf = deaf;
+            let notice = if deaf { Notice::Deaf } else { Notice::Hearing };
+            // Under the lock: a subscriber is told either at its beginning or here. Sending wakes tasks and runs none.
+            if let Some(sender) = &state.sender {
+                let _ = sender.send(notice);
+            }
+        }
+    }
+
+    pub(crate) fn is_deaf(&self) -> bool {
+        self.0.lock().deaf
+    }
+
+    /// Ends all subscriptions.
+    pub(crate) fn close(&self) {
+        let sender = self.0.lock().sender.take();
+        // It wakes the subscribers: not under the lock.
+        drop(sender);
+    }
+}
+
+pub(crate) struct Subscription {
+    notices: Arc<Notices>,
+    first: Option<Notice>,
+    receiver: Option<Receiver<Notice>>,
+}
+
+impl Changes for Subscription {
+    fn next(&mut self) -> BoxFuture<'_, Option<Notice>> {
+        Box::pin(async move {
+            if let Some(first) = self.first.take() {
+                return Some(first);
+            }
+            match self.receiver.as_mut()?.recv().await {
+                Ok(notice) => Some(notice),
+                Err(RecvError::Lagged(_)) => {
+                    // One of the notices that were lost may have been about this.
+                    self.first = Some(if self.notices.is_deaf() {
+                        Notice::Deaf
+                    } else {
+                        Notice::Hearing
+                    });
+                    Some(Notice::Lagged)
+                }
+                Err(RecvError::Closed) => None,
+            }
+        })
+    }
+}

@@ -1,0 +1,23 @@
+#![doc = include_str!("../docs/lib.md")]
+
+mod attributes;
+mod builder;
+mod changes;
+mod clock;
+mod connection;
+mod error;
+mod listener;
+mod names;
+mod queue;
+mod reader;
+mod row;
+mod schema;
+mod store;
+mod sweeper;
+mod writer;
+
+pub use self::{
+    builder::{Builder, Coherence},
+    error::OpenError,
+    store::{Health, PostgresStore},
+};

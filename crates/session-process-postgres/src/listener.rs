@@ -1,0 +1,212 @@
+//! The connection that hears what other nodes do.
+//!
+//! # Invariants
+//! 1. PostgreSQL delivers notifications in the order of their commits. So a message of our own that comes back proves
+//!    that all that was committed before it was sent has been heard.
+//! 2. When no such proof came for `interval + patience`, or the connection ended, the subscribers are told
+//!    [`Notice::Deaf`], and [`Notice::Hearing`] not before the next proof.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use base64::{Engine as _, prelude::BASE64_STANDARD};
+use session_process::store::{Notice, SessionKey, StoreError, Version};
+use tokio::{sync::mpsc, sync::watch, time};
+use tokio_postgres::{Client, Notification};
+
+use crate::{
+    changes::Notices,
+    connection::{Connector, jittered},
+    error::store_error,
+};
+
+/// What a node is called in notifications: random, so that nobody has to name it.
+#[derive(Debug, Clone)]
+pub(crate) struct Node(String);
+
+impl Node {
+    pub(crate) fn new() -> Result<Self, StoreError> {
+        let mut bytes = [0_u8; 8];
+        getrandom::fill(&mut bytes).map_err(|error| StoreError::failed("name the node", error.to_string()))?;
+        Ok(Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
+    }
+
+    /// What a notification of this node begins with.
+    pub(crate) fn head(&self, kind: Kind) -> String {
+        format!("{}{} ", kind as u8 as char, self.0)
+    }
+}
+
+/// What a notification is about: its first byte.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Changed = b'C' as isize,
+    Removed = b'R' as isize,
+    Probe = b'P' as isize,
+    /// Whatever is cached is to be forgotten, on every node.
+    Clear = b'X' as isize,
+}
+
+pub(crate) struct Listener {
+    pub(crate) connector: Arc<Connector>,
+    pub(crate) notices: Arc<Notices>,
+    pub(crate) node: Node,
+    pub(crate) interval: Duration,
+    pub(crate) patience: Duration,
+}
+
+impl Listener {
+    /// Listens until `closing` changes.
+    pub(crate) async fn run(self, mut closing: watch::Receiver<bool>) {
+        let mut wait = Duration::from_millis(50);
+        let listen = async {
+            loop {
+                let begun = Instant::now();
+                let ended = self.listen().await;
+                self.notices.set_deaf(true);
+                tracing::warn!(error = %ended, "session store: not listening, so caches are not used");
+                if begun.elapsed() > self.interval + self.patience {
+                    wait = Duration::from_millis(50);
+                }
+                time::sleep(jittered(wait)).await;
+                wait = (wait * 2).min(Duration::from_secs(2));
+            }
+        };
+        tokio::select! {
+            () = listen => {}
+            _ = closing.wait_for(|closing| *closing) => {}
+        }
+    }
+
+    /// Until the connection fails. Returns why.
+    async fn listen(&self) -> StoreError {
+        let (sender, mut heard) = mpsc::unbounded_channel();
+        let client = match self.connector.connect(Some(sender)).await {
+            Ok(client) => Arc::new(client),
+            Err(error) => return error,
+        };
+        let listen = format!("LISTEN {}", self.connector.names.channel());
+        match time::timeout(self.connector.timeout, client.batch_execute(&listen)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return store_error("listen", error),
+            Err(_) => return StoreError::Timeout { context: "listen" },
+        }
+        let mut number = 0_u64;
+        loop {
+            number += 1;
+            let sent = Instant::now();
+            let probe = tokio::spawn(probe(
+                Arc::clone(&client),
+                Arc::clone(&self.connector),
+                format!("{}{number}", self.node.head(Kind::Probe)),
+            ));
+            let proof = format!("{}{number}", self.node.head(Kind::Probe));
+            let deadline = time::Instant::from_std(sent + self.patience);
+            // Until the probe is back.
+            loop {
+                match time::timeout_at(deadline, heard.recv()).await {
+                    Ok(Some(notification)) if notification.payload() == proof => break,
+                    Ok(Some(notification)) => self.hear(&notification),
+                    Ok(None) => return ended("the listening connection ended"),
+                    Err(_) => {
+                        probe.abort();
+                        return StoreError::Timeout { context: "listen" };
+                    }
+                }
+            }
+            self.notices.set_deaf(false);
+            // Until the next one is due.
+            let next = time::Instant::from_std(sent + self.interval);
+            loop {
+                match time::timeout_at(next, heard.recv()).await {
+                    Ok(Some(notification)) => self.hear(&notification),
+                    Ok(None) => return ended("the listening connection ended"),
+                    Err(_) => break,
+                }
+            }
+        }
+    }
+
+    fn hear(&self, notification: &Notification) {
+        let Some(notices) = parse(notification.payload(), &self.node) else {
+            // Of a newer version, or of somebody who plays tricks: anything may have changed.
+            return self.notices.tell([Notice::Lagged]);
+        };
+        self.notices.tell(notices);
+    }
+}
+
+fn ended(context: &'static str) -> StoreError {
+    StoreError::Unavailable { context, source: None }
+}
+
+async fn probe(client: Arc<Client>, connector: Arc<Connector>, payload: String) {
+    let asked = Instant::now();
+    let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, pg_notify($1, $2)::text";
+    let answer = client.query_one(sql, &[&connector.names.channel(), &payload]).await;
+    // An error: the listener finds out by the probe that doesn't come back.
+    if let Ok(row) = answer {
+        connector.clock.learn(row.get(0), asked, Instant::now());
+    }
+}
+
+/// What a notification says; nothing if it is our own. `None`: it can't be understood.
+fn parse(payload: &str, own: &Node) -> Option<Vec<Notice>> {
+    let (head, body) = payload.split_once(' ')?;
+    let node = head.get(1..)?;
+    if node == own.0 {
+        return Some(Vec::new());
+    }
+    match *head.as_bytes().first()? {
+        b'P' => Some(Vec::new()),
+        b'X' => Some(vec![Notice::Lagged]),
+        kind @ (b'C' | b'R') => {
+            // PostgreSQL breaks the lines of Base64.
+            let text: String = body.split_ascii_whitespace().collect();
+            let bytes = BASE64_STANDARD.decode(text).ok()?;
+            let entries = bytes.chunks(40).map(|entry| {
+                let key = SessionKey::from_bytes(entry.get(..32)?.try_into().ok()?);
+                let version = Version(u64::from_be_bytes(entry.get(32..)?.try_into().ok()?));
+                Some(if kind == b'C' {
+                    Notice::Changed { key, version }
+                } else {
+                    Notice::Removed { key, version }
+                })
+            });
+            entries.collect()
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_notification_of_ones_own_says_nothing_and_one_of_others_names_what_changed() {
+        let (own, other) = (Node::new().unwrap(), Node::new().unwrap());
+        let mut entries = vec![7_u8; 32];
+        entries.extend(9_u64.to_be_bytes());
+        let payload = format!("{}{}", other.head(Kind::Removed), BASE64_STANDARD.encode(&entries));
+        let (at, line) = payload.split_at(30);
+        let broken = format!("{at}\n{line}");
+        let expected = vec![Notice::Removed {
+            key: SessionKey::from_bytes([7; 32]),
+            version: Version(9),
+        }];
+        assert_eq!(parse(&broken, &own), Some(expected));
+        assert_eq!(parse(&broken, &other), Some(vec![]));
+    }
+
+    #[test]
+    fn what_is_not_understood_is_no_notification_of_nothing() {
+        let own = Node::new().unwrap();
+        for payload in ["", "C", "Cx", "C1 %", "Cx AAAA", "Zx ", " ", "é x"] {
+            assert_eq!(parse(payload, &own), None, "{payload:?}");
+        }
+        assert_eq!(parse("X1 ", &own), Some(vec![Notice::Lagged]));
+    }
+}

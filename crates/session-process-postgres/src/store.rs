@@ -1,0 +1,410 @@
+//! [`PostgresStore`]: the store, as its users hold it.
+
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+
+use session_process::{
+    Timestamp,
+    store::{
+        BoxFuture, Change, Changes, Op, Outcome, Owner, Record, Removed, SessionKey, SessionStore, StoreError, Touch,
+    },
+};
+use tokio::sync::{oneshot, watch};
+
+use crate::{
+    Coherence, OpenError, attributes,
+    builder::Builder,
+    changes::Notices,
+    clock::DatabaseClock,
+    connection::Connector,
+    listener::{Listener, Node},
+    names::Names,
+    queue::Queue,
+    reader::{self, Page, Read},
+    schema,
+    sweeper::{Chore, Sweeper},
+    writer::{Work, Writer},
+};
+
+/// What a change weighs beside its attributes and its snapshot: itself, its place in the queue, its answer.
+const CHANGE_WEIGHT: usize = 256;
+
+/// Keys that may wait to be read. Their callers hold a request each; a site that has so many in flight has lost
+/// already.
+const READS: usize = 100_000;
+
+/// Keeps sessions in PostgreSQL, for as many nodes as use it. A clone is the same store.
+///
+/// See the [crate's documentation](crate) for what it promises.
+#[derive(Clone)]
+pub struct PostgresStore(Arc<Inner>);
+
+struct Inner {
+    connector: Arc<Connector>,
+    writes: Vec<Arc<Queue<Work>>>,
+    reads: Arc<Queue<Read>>,
+    chores: Arc<Queue<Chore>>,
+    notices: Arc<Notices>,
+    coherence: Coherence,
+    closing: watch::Sender<bool>,
+    /// Closed when all tasks have ended.
+    tasks: watch::Receiver<()>,
+}
+
+/// How a store is doing: [`PostgresStore::health`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Health {
+    /// The database answers.
+    pub reachable: bool,
+    /// What other nodes change is heard of, so caches are in use.
+    pub listening: bool,
+    /// How long the database took to answer.
+    pub round_trip: Option<Duration>,
+}
+
+impl PostgresStore {
+    /// Opens the database with the defaults of [`Builder`].
+    ///
+    /// # Errors
+    /// [`OpenError`] says what is in the way.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    ///
+    /// # Cancel safety
+    /// The schema is made whole or not at all.
+    pub async fn open(url: &str) -> Result<Self, OpenError> {
+        Self::builder(url)?.open().await
+    }
+
+    /// What can be set before the database is opened, beginning with a connection string: a URL
+    /// (`postgres://user:password@host/database`) or pairs (`host=… user=…`).
+    ///
+    /// # Errors
+    /// [`OpenError::Url`] if it can't be understood.
+    pub fn builder(url: &str) -> Result<Builder, OpenError> {
+        url.parse().map(Builder::from_config).map_err(OpenError::Url)
+    }
+
+    pub(crate) async fn open_with(builder: Builder) -> Result<Self, OpenError> {
+        let names = Names::new(&builder.schema, &builder.prefix)?;
+        let mut config = builder.config;
+        if config.get_application_name().is_none() {
+            config.application_name("session-process");
+        }
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(builder.timeout);
+        }
+        // A half-open connection is noticed by what is asked on it; this cleans up after it.
+        config.tcp_user_timeout(builder.timeout);
+        let connector = Arc::new(Connector {
+            config,
+            tls: builder.tls,
+            names,
+            clock: DatabaseClock::new(builder.shift),
+            timeout: builder.timeout,
+            lock_timeout: builder.lock_timeout,
+        });
+        let mut client = connector.connect(None).await.map_err(OpenError::Unreachable)?;
+        schema::migrate(&mut client, &connector.names, builder.create_schema).await?;
+        drop(client);
+
+        let node = Node::new().map_err(OpenError::Unreachable)?;
+        let notices = Arc::new(Notices::new());
+        let (closing, closed) = watch::channel(false);
+        let (alive, tasks) = watch::channel(());
+        let share = builder.queue_bytes / builder.writers.get();
+        let inner = Inner {
+            connector: Arc::clone(&connector),
+            writes: (0..builder.writers.get())
+                .map(|_| Arc::new(Queue::new(share)))
+                .collect(),
+            reads: Arc::new(Queue::new(READS)),
+            chores: Arc::new(Queue::new(1_000)),
+            notices: Arc::clone(&notices),
+            coherence: builder.coherence,
+            closing,
+            tasks,
+        };
+        let until = |task: BoxFuture<'static, ()>| {
+            let alive = alive.clone();
+            tokio::spawn(async move {
+                task.await;
+                drop(alive);
+            });
+        };
+        for queue in &inner.writes {
+            let writer = Writer::new(Arc::clone(&connector), Arc::clone(&notices), &node);
+            until(Box::pin(writer.run(Arc::clone(queue))));
+        }
+        for _ in 0..builder.readers.get() {
+            until(Box::pin(reader::run(Arc::clone(&connector), Arc::clone(&inner.reads))));
+        }
+        let sweeper = Sweeper {
+            connector: Arc::clone(&connector),
+            notices: Arc::clone(&notices),
+            node: node.clone(),
+        };
+        until(Box::pin(sweeper.run(Arc::clone(&inner.chores))));
+        if let Coherence::Listen { interval, patience } = builder.coherence {
+            let listener = Listener {
+                connector,
+                notices,
+                node,
+                interval,
+                patience,
+            };
+            let mut changes = inner.notices.subscribe();
+            until(Box::pin(listener.run(closed)));
+            // Usually within milliseconds; if not, caches are used later.
+            let hearing = async {
+                while !matches!(
+                    changes.next().await,
+                    Some(session_process::store::Notice::Hearing) | None
+                ) {}
+            };
+            let _ = tokio::time::timeout(patience, hearing).await;
+        }
+        Ok(Self(Arc::new(inner)))
+    }
+
+    /// How the store is doing. Asks the database, and takes no longer than [`Builder::timeout`].
+    ///
+    /// # Cancel safety
+    /// Nothing is changed.
+    pub async fn health(&self) -> Health {
+        let begun = std::time::Instant::now();
+        let reachable = self.load(&[SessionKey::from_bytes([0; 32])]).await.is_ok();
+        Health {
+            reachable,
+            listening: !self.0.notices.is_deaf(),
+            round_trip: reachable.then(|| begun.elapsed()),
+        }
+    }
+
+    /// After what time at the latest a change on another node is seen by a cache on this one, while the database
+    /// answers: see [`Coherence`]. `None`: caches are not used.
+    #[must_use]
+    pub fn staleness_bound(&self) -> Option<Duration> {
+        match self.0.coherence {
+            Coherence::Listen { interval, patience } => Some(interval + patience),
+            Coherence::Off => None,
+        }
+    }
+
+    /// Has all nodes forget what they have cached: after somebody changed the tables by hand.
+    ///
+    /// # Errors
+    /// If the database can't be told.
+    ///
+    /// # Cancel safety
+    /// It may happen all the same.
+    pub async fn clear_caches(&self) -> Result<(), StoreError> {
+        let (reply, answer) = oneshot::channel();
+        self.0.chores.push(1, Chore::Clear(reply))?;
+        answer.await.unwrap_or_else(|_| Err(lost()))
+    }
+
+    /// Takes up nothing more, finishes what waits and closes the connections. Without it, the same happens in the
+    /// background when the last clone is dropped. Afterwards everything answers [`StoreError::Unavailable`].
+    ///
+    /// # Cancel safety
+    /// The store closes also when nobody waits for it.
+    pub async fn shutdown(&self) {
+        self.0.close();
+        let mut tasks = self.0.tasks.clone();
+        // An error: all of them are gone.
+        while tasks.changed().await.is_ok() {}
+        self.0.notices.close();
+    }
+
+    fn writer(&self, key: &SessionKey) -> usize {
+        // Keys are hashes: any byte is as good as another.
+        usize::from(key.as_bytes()[30]) % self.0.writes.len()
+    }
+
+    async fn commit_on(&self, writer: usize, changes: Vec<Change>) -> Result<Vec<Outcome>, StoreError> {
+        let weight = changes.iter().map(weight).sum();
+        let (reply, answer) = oneshot::channel();
+        self.0.writes[writer].push(weight, Work::Commit(changes, reply))?;
+        answer.await.unwrap_or_else(|_| Err(lost()))
+    }
+}
+
+impl Inner {
+    fn close(&self) {
+        self.closing.send_replace(true);
+        self.reads.close();
+        self.chores.close();
+        self.writes.iter().for_each(|queue| queue.close());
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.close();
+        self.notices.close();
+    }
+}
+
+/// The task dropped the reply: it panicked, or its runtime ended.
+fn lost() -> StoreError {
+    StoreError::Unavailable {
+        context: "the store's task ended",
+        source: None,
+    }
+}
+
+impl SessionStore for PostgresStore {
+    fn now(&self) -> Timestamp {
+        self.0.connector.clock.now()
+    }
+
+    fn load<'a>(&'a self, keys: &'a [SessionKey]) -> BoxFuture<'a, Result<Vec<Option<Record>>, StoreError>> {
+        Box::pin(async move {
+            if keys.is_empty() {
+                return Ok(Vec::new());
+            }
+            let (reply, answer) = oneshot::channel();
+            self.0.reads.push(keys.len(), Read::Load(keys.to_vec(), reply))?;
+            answer.await.unwrap_or_else(|_| Err(lost()))
+        })
+    }
+
+    fn commit(&self, changes: Vec<Change>) -> BoxFuture<'_, Result<Vec<Outcome>, StoreError>> {
+        Box::pin(async move {
+            // On the caller's task: the ones that write have better things to do.
+            changes.iter().try_for_each(check)?;
+            let Some(first) = changes.first() else {
+                return Ok(Vec::new());
+            };
+            let writer = self.writer(&first.key);
+            // What concerns two keys, or several sessions of a user, is in order with its neighbours on one writer.
+            let together =
+                changes.iter().any(concerns_several) || changes.iter().all(|change| self.writer(&change.key) == writer);
+            if together {
+                return self.commit_on(writer, changes).await;
+            }
+            let count = changes.len();
+            let mut parts: BTreeMap<usize, (Vec<usize>, Vec<Change>)> = BTreeMap::new();
+            for (index, change) in changes.into_iter().enumerate() {
+                let (indices, part) = parts.entry(self.writer(&change.key)).or_default();
+                indices.push(index);
+                part.push(change);
+            }
+            let mut answers = Vec::with_capacity(parts.len());
+            for (writer, (indices, part)) in parts {
+                let weight = part.iter().map(weight).sum();
+                let (reply, answer) = oneshot::channel();
+                self.0.writes[writer].push(weight, Work::Commit(part, reply))?;
+                answers.push((indices, answer));
+            }
+            let mut outcomes: Vec<Option<Outcome>> = (0..count).map(|_| None).collect();
+            let mut failed = None;
+            for (indices, answer) in answers {
+                match answer.await.unwrap_or_else(|_| Err(lost())) {
+                    Ok(part) => {
+                        for (index, outcome) in indices.into_iter().zip(part) {
+                            outcomes[index] = Some(outcome);
+                        }
+                    }
+                    Err(error) => failed = Some(error),
+                }
+            }
+            let outcomes: Option<Vec<Outcome>> = outcomes.into_iter().collect();
+            outcomes.ok_or_else(|| failed.unwrap_or_else(lost))
+        })
+    }
+
+    fn touch(&self, touches: Vec<Touch>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move {
+            let mut parts: BTreeMap<usize, Vec<Touch>> = BTreeMap::new();
+            for touch in touches {
+                parts.entry(self.writer(&touch.key)).or_default().push(touch);
+            }
+            let mut answers = Vec::with_capacity(parts.len());
+            for (writer, part) in parts {
+                let weight = part.len() * size_of::<Touch>() + CHANGE_WEIGHT;
+                let (reply, answer) = oneshot::channel();
+                self.0.writes[writer].push(weight, Work::Touch(part, reply))?;
+                answers.push(answer);
+            }
+            for answer in answers {
+                answer.await.unwrap_or_else(|_| Err(lost()))?;
+            }
+            Ok(())
+        })
+    }
+
+    fn delete_expired(&self, limit: usize) -> BoxFuture<'_, Result<Vec<Removed>, StoreError>> {
+        Box::pin(async move {
+            let (reply, answer) = oneshot::channel();
+            self.0.chores.push(1, Chore::Sweep(limit, reply))?;
+            answer.await.unwrap_or_else(|_| Err(lost()))
+        })
+    }
+
+    fn list<'a>(
+        &'a self,
+        owner: &'a Owner,
+        after: Option<SessionKey>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Record>, StoreError>> {
+        Box::pin(async move {
+            let page = Page {
+                owner: owner.clone(),
+                after,
+                limit,
+            };
+            let (reply, answer) = oneshot::channel();
+            self.0.reads.push(1, Read::List(page, reply))?;
+            answer.await.unwrap_or_else(|_| Err(lost()))
+        })
+    }
+
+    fn changes(&self) -> Box<dyn Changes> {
+        Box::new(self.0.notices.subscribe())
+    }
+}
+
+fn concerns_several(change: &Change) -> bool {
+    match &change.op {
+        Op::Create(new) => new.limit.is_some(),
+        Op::Edit(edit) => edit.limit.is_some(),
+        Op::Rotate(_) => true,
+        _ => false,
+    }
+}
+
+fn check(change: &Change) -> Result<(), StoreError> {
+    match &change.op {
+        Op::Create(new) => attributes::check(&new.attributes),
+        Op::Edit(edit) => edit.attributes.as_ref().map_or(Ok(()), attributes::check),
+        _ => Ok(()),
+    }
+}
+
+fn weight(change: &Change) -> usize {
+    let (attributes, snapshot) = match &change.op {
+        Op::Create(new) => (Some(&new.attributes), new.snapshot.as_ref()),
+        Op::Edit(edit) => (
+            edit.attributes.as_ref(),
+            edit.snapshot.as_ref().and_then(Option::as_ref),
+        ),
+        _ => (None, None),
+    };
+    let attributes = attributes
+        .into_iter()
+        .flatten()
+        .map(|(name, attribute)| name.len() + attribute.json.len());
+    CHANGE_WEIGHT + attributes.sum::<usize>() + snapshot.map_or(0, |snapshot| snapshot.bytes.len())
+}
+
+impl fmt::Debug for PostgresStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresStore")
+            .field("schema", &self.0.connector.names.schema)
+            .field("listening", &!self.0.notices.is_deaf())
+            .finish_non_exhaustive()
+    }
+}

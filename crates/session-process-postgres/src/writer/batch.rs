@@ -1,0 +1,497 @@
+//! [`Batch`]: changes as the arrays of the statements, each key once, in the order of the keys.
+
+use std::collections::HashMap;
+
+use session_process::{
+    Timestamp,
+    store::{AttributeMap, Create, Edit, Epoch, Expect, Notice, Record, SessionKey, Snapshot, StoreError, Version},
+};
+use tokio_postgres::{Client, Error, Row, Statement, types::ToSql};
+
+use super::{Group, Statements, Writer, judge};
+use crate::{attributes, error::store_error, row};
+
+/// How often a change is judged again because somebody was quicker, before it is given up. Each time somebody else's
+/// change went through.
+const ATTEMPTS: usize = 200;
+
+const USER: i32 = 1;
+const GROUP: i32 = 2;
+const LABEL: i32 = 4;
+const LIFETIME: i32 = 8;
+const SNAPSHOT: i32 = 16;
+
+/// The arrays of one statement after the other.
+#[derive(Default)]
+pub(super) struct Batch {
+    saves: Vec<(SessionKey, EditRow)>,
+    edits: Vec<(SessionKey, EditRow)>,
+    creates: Vec<CreateRow>,
+    deletes: Vec<(SessionKey, Option<i64>, Option<i64>)>,
+}
+
+/// A row of `edit.sql`, or of `save.sql`, which has fewer columns.
+pub(super) struct EditRow {
+    version: i64,
+    epoch: Option<i64>,
+    new_epoch: Option<i64>,
+    sets: i32,
+    user_id: Option<String>,
+    group_id: Option<String>,
+    label: Option<String>,
+    expires_at: Option<i64>,
+    idle_timeout: Option<i64>,
+    accessed_at: Option<i64>,
+    attributes: Option<(String, i64)>,
+    snapshot: Option<Snapshot>,
+}
+
+struct CreateRow {
+    key: SessionKey,
+    user_id: Option<String>,
+    group_id: Option<String>,
+    label: Option<String>,
+    expires_at: Option<i64>,
+    idle_timeout: Option<i64>,
+    attributes: (String, i64),
+    snapshot: Option<Snapshot>,
+}
+
+impl EditRow {
+    /// At the version that the change expects.
+    pub(super) fn blind(expect: Expect, edit: &Edit) -> Self {
+        Self::new(expect.version.unwrap_or_default(), expect.epoch, edit, None)
+    }
+
+    /// At the version of the record that it was judged by.
+    pub(super) fn of(record: &Record, edit: &Edit, attributes: Option<AttributeMap>) -> Self {
+        Self::new(record.version, None, edit, attributes)
+    }
+
+    fn new(version: Version, epoch: Option<Epoch>, edit: &Edit, attributes: Option<AttributeMap>) -> Self {
+        let mut sets = 0;
+        let mut text = |new: &Option<Option<session_process::store::OwnerText>>, bit| {
+            let new = new.as_ref()?;
+            sets |= bit;
+            new.as_ref().map(|text| text.as_str().to_owned())
+        };
+        let (user_id, group_id) = (text(&edit.user_id, USER), text(&edit.group_id, GROUP));
+        let label = text(&edit.label, LABEL);
+        if edit.lifetime.is_some() {
+            sets |= LIFETIME;
+        }
+        if edit.snapshot.is_some() {
+            sets |= SNAPSHOT;
+        }
+        let lifetime = edit.lifetime.unwrap_or_default();
+        Self {
+            version: version.0.cast_signed(),
+            epoch: epoch.map(|epoch| epoch.0.cast_signed()),
+            new_epoch: edit.epoch.map(|epoch| epoch.0.cast_signed()),
+            sets,
+            user_id,
+            group_id,
+            label,
+            expires_at: lifetime.expires_at.map(Timestamp::as_micros),
+            idle_timeout: lifetime.idle_timeout.map(row::micros),
+            accessed_at: edit.accessed_at.map(Timestamp::as_micros),
+            attributes: attributes.map(|attributes| column(&attributes)),
+            snapshot: edit.snapshot.clone().flatten(),
+        }
+    }
+
+    fn is_save(&self) -> bool {
+        self.sets & !SNAPSHOT == 0 && self.new_epoch.is_none()
+    }
+}
+
+/// The column `attributes`, and `attributes_end`.
+fn column(attributes: &AttributeMap) -> (String, i64) {
+    (
+        attributes::encode(attributes),
+        attributes::first_end(attributes).as_micros(),
+    )
+}
+
+impl Batch {
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.saves.len() + self.edits.len() + self.creates.len() + self.deletes.len()
+    }
+
+    pub(super) fn edit(&mut self, key: SessionKey, row: EditRow) {
+        if row.is_save() {
+            &mut self.saves
+        } else {
+            &mut self.edits
+        }
+        .push((key, row));
+    }
+
+    pub(super) fn delete(&mut self, key: SessionKey, expect: Expect) {
+        let version = expect.version.map(|version| version.0.cast_signed());
+        self.deletes
+            .push((key, version, expect.epoch.map(|epoch| epoch.0.cast_signed())));
+    }
+
+    pub(super) fn create(&mut self, key: SessionKey, new: &Create, now: Timestamp) {
+        // Which version that will be, only the database knows.
+        let attributes = attributes::stamped(&AttributeMap::new(), &new.attributes, Version(0), now);
+        self.creates.push(CreateRow {
+            key,
+            user_id: new.user_id.as_ref().map(|text| text.as_str().to_owned()),
+            group_id: new.group_id.as_ref().map(|text| text.as_str().to_owned()),
+            label: new.label.as_ref().map(|text| text.as_str().to_owned()),
+            expires_at: new.lifetime.expires_at.map(Timestamp::as_micros),
+            idle_timeout: new.lifetime.idle_timeout.map(row::micros),
+            attributes: column(&attributes),
+            snapshot: new.snapshot.clone(),
+        });
+    }
+
+    /// In the order of the keys: so all nodes lock rows in one order.
+    fn sort(&mut self) {
+        self.saves.sort_unstable_by_key(|(key, _)| *key);
+        self.edits.sort_unstable_by_key(|(key, _)| *key);
+        self.creates.sort_unstable_by_key(|row| row.key);
+        self.deletes.sort_unstable_by_key(|(key, ..)| *key);
+    }
+}
+
+/// What was written: the version of each key, and what is to be told of it.
+#[derive(Default)]
+pub(super) struct Written {
+    pub(super) versions: HashMap<SessionKey, Version>,
+    pub(super) notices: Vec<Notice>,
+}
+
+impl Writer {
+    /// Changes that need no counting, each key once.
+    pub(super) async fn plain(&mut self, group: &mut Group, mut open: Vec<usize>) -> Result<(), StoreError> {
+        let mut judged_before = false;
+        for attempt in 0..ATTEMPTS {
+            if open.is_empty() {
+                return Ok(());
+            }
+            let now = self.link.connector.clock.now();
+            let look = |index: &&usize| judged_before || !is_blind(group.change(**index));
+            let keys: Vec<SessionKey> = open.iter().filter(look).map(|index| group.change(*index).key).collect();
+            let found = self.look(&keys).await?;
+            let mut batch = Batch::default();
+            let mut waiting = Vec::with_capacity(open.len());
+            for index in open {
+                let change = group.change(index);
+                let outcome = if judged_before || !is_blind(change) {
+                    judge::by_record(change, found.get(&change.key), &mut batch, now)?
+                } else {
+                    judge::blindly(change, &mut batch, now)?;
+                    None
+                };
+                match outcome {
+                    Some(outcome) => group.set(index, outcome),
+                    None => waiting.push(index),
+                }
+            }
+            open = waiting;
+            if !batch.is_empty() {
+                let written = match self.write(batch).await {
+                    Ok(written) => written,
+                    // Nothing of it was written; the same again.
+                    Err(Failed::Collision(_)) if attempt + 1 < ATTEMPTS => {
+                        judged_before = true;
+                        continue;
+                    }
+                    Err(Failed::Collision(error) | Failed::Otherwise(error)) => return Err(error),
+                };
+                open.retain(|index| match written.versions.get(&group.change(*index).key) {
+                    Some(version) => {
+                        group.set(*index, Ok(session_process::store::Changed::to(*version)));
+                        false
+                    }
+                    None => true,
+                });
+                self.notices.tell(written.notices);
+            }
+            judged_before = true;
+        }
+        if open.is_empty() {
+            return Ok(());
+        }
+        Err(StoreError::Overloaded)
+    }
+
+    /// The live records under these keys.
+    async fn look(&mut self, keys: &[SessionKey]) -> Result<HashMap<SessionKey, Record>, StoreError> {
+        if keys.is_empty() {
+            return Ok(HashMap::new());
+        }
+        let shift = self.link.connector.clock.shift();
+        let (client, statements) = self.link.ready().await?;
+        let bytes: Vec<&[u8]> = keys.iter().map(|key| &key.as_bytes()[..]).collect();
+        let rows = client.query(&statements.load, &[&shift, &bytes]).await;
+        let rows = rows.map_err(|error| store_error("commit", error))?;
+        records(&rows)
+    }
+
+    /// Writes a batch as one transaction, which is one statement if there is one kind of changes.
+    async fn write(&mut self, mut batch: Batch) -> Result<Written, Failed> {
+        batch.sort();
+        let (changed, removed) = (self.changed.clone(), self.removed.clone());
+        let shift = self.link.connector.clock.shift();
+        let (client, statements) = self.link.ready().await.map_err(Failed::Otherwise)?;
+        let kinds = [
+            batch.saves.is_empty(),
+            batch.edits.is_empty(),
+            batch.creates.is_empty(),
+            batch.deletes.is_empty(),
+        ];
+        let several = kinds.into_iter().filter(|empty| !empty).count() > 1;
+        let heads = Heads {
+            shift,
+            changed: &changed,
+            removed: &removed,
+        };
+        let written = if several {
+            let (begun, written, committed) = tokio::join!(
+                biased;
+                client.batch_execute("BEGIN"),
+                run(client, statements, &batch, heads),
+                client.batch_execute("COMMIT"),
+            );
+            // The first error is the cause, the others follow from it.
+            begun.map_err(Failed::from)?;
+            let written = written?;
+            committed.map_err(Failed::from)?;
+            written
+        } else {
+            run(client, statements, &batch, heads).await?
+        };
+        Ok(written)
+    }
+}
+
+fn is_blind(change: &session_process::store::Change) -> bool {
+    judge::is_blind(change)
+}
+
+pub(super) fn records(rows: &[Row]) -> Result<HashMap<SessionKey, Record>, StoreError> {
+    rows.iter()
+        .map(|row| row::record(row, row::With::Snapshot).map(|record| (record.key, record)))
+        .collect()
+}
+
+/// Why a batch was not written.
+pub(super) enum Failed {
+    /// Another transaction was in its way.
+    Collision(StoreError),
+    Otherwise(StoreError),
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        let collision = crate::error::is_collision(&error);
+        let error = store_error("commit", error);
+        if collision {
+            Self::Collision(error)
+        } else {
+            Self::Otherwise(error)
+        }
+    }
+}
+
+impl From<StoreError> for Failed {
+    fn from(error: StoreError) -> Self {
+        Self::Otherwise(error)
+    }
+}
+
+impl From<Failed> for StoreError {
+    fn from(failed: Failed) -> Self {
+        match failed {
+            Failed::Collision(error) | Failed::Otherwise(error) => error,
+        }
+    }
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Heads<'a> {
+    pub(super) shift: i64,
+    pub(super) changed: &'a str,
+    pub(super) removed: &'a str,
+}
+
+/// All statements of a batch, on the wire in one piece.
+pub(super) async fn run(
+    client: &Client,
+    statements: &Statements,
+    batch: &Batch,
+    heads: Heads<'_>,
+) -> Result<Written, Failed> {
+    let (deleted, created, saved, edited) = tokio::join!(
+        biased;
+        deletes(client, &statements.delete, &batch.deletes, heads),
+        creates(client, &statements.create, &batch.creates, heads),
+        edits(client, &statements.save, &batch.saves, heads, true),
+        edits(client, &statements.edit, &batch.edits, heads, false),
+    );
+    let mut written = Written::default();
+    for (rows, gone) in [(deleted?, true), (created?, false), (saved?, false), (edited?, false)] {
+        for row in &rows {
+            let both = row::key(row, 0).and_then(|key| Ok((key, row::version(row, 1)?)));
+            let (key, version) = both.map_err(Failed::Otherwise)?;
+            written.versions.insert(key, version);
+            written.notices.push(if gone {
+                Notice::Removed { key, version }
+            } else {
+                Notice::Changed { key, version }
+            });
+        }
+    }
+    Ok(written)
+}
+
+async fn deletes(
+    client: &Client,
+    statement: &Statement,
+    rows: &[(SessionKey, Option<i64>, Option<i64>)],
+    heads: Heads<'_>,
+) -> Result<Vec<Row>, Error> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let keys: Vec<&[u8]> = rows.iter().map(|(key, ..)| &key.as_bytes()[..]).collect();
+    let versions: Vec<Option<i64>> = rows.iter().map(|(_, version, _)| *version).collect();
+    let epochs: Vec<Option<i64>> = rows.iter().map(|(.., epoch)| *epoch).collect();
+    client
+        .query(statement, &[&heads.shift, &heads.removed, &keys, &versions, &epochs])
+        .await
+}
+
+async fn creates(
+    client: &Client,
+    statement: &Statement,
+    rows: &[CreateRow],
+    heads: Heads<'_>,
+) -> Result<Vec<Row>, Error> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let keys: Vec<&[u8]> = rows.iter().map(|row| &row.key.as_bytes()[..]).collect();
+    let users: Vec<_> = rows.iter().map(|row| row.user_id.as_deref()).collect();
+    let groups: Vec<_> = rows.iter().map(|row| row.group_id.as_deref()).collect();
+    let labels: Vec<_> = rows.iter().map(|row| row.label.as_deref()).collect();
+    let expires: Vec<_> = rows.iter().map(|row| row.expires_at).collect();
+    let idle: Vec<_> = rows.iter().map(|row| row.idle_timeout).collect();
+    let attributes: Vec<_> = rows.iter().map(|row| row.attributes.0.as_str()).collect();
+    let ends: Vec<_> = rows.iter().map(|row| row.attributes.1).collect();
+    let snapshots = Snapshots::of(rows.iter().map(|row| row.snapshot.as_ref()));
+    client
+        .query(
+            statement,
+            &[
+                &heads.shift,
+                &heads.changed,
+                &keys,
+                &users,
+                &groups,
+                &labels,
+                &expires,
+                &idle,
+                &attributes,
+                &ends,
+                &snapshots.kinds,
+                &snapshots.schemas,
+                &snapshots.bytes,
+            ],
+        )
+        .await
+}
+
+async fn edits(
+    client: &Client,
+    statement: &Statement,
+    rows: &[(SessionKey, EditRow)],
+    heads: Heads<'_>,
+    is_save: bool,
+) -> Result<Vec<Row>, Error> {
+    if rows.is_empty() {
+        return Ok(Vec::new());
+    }
+    let keys: Vec<&[u8]> = rows.iter().map(|(key, _)| &key.as_bytes()[..]).collect();
+    let rows = || rows.iter().map(|(_, row)| row);
+    let versions: Vec<_> = rows().map(|row| row.version).collect();
+    let epochs: Vec<_> = rows().map(|row| row.epoch).collect();
+    let sets: Vec<_> = rows().map(|row| row.sets).collect();
+    let accessed: Vec<_> = rows().map(|row| row.accessed_at).collect();
+    let attributes: Vec<_> = rows()
+        .map(|row| row.attributes.as_ref().map(|(text, _)| text.as_str()))
+        .collect();
+    let ends: Vec<_> = rows().map(|row| row.attributes.as_ref().map(|(_, end)| *end)).collect();
+    let snapshots = Snapshots::of(rows().map(|row| row.snapshot.as_ref()));
+    if is_save {
+        let parameters: &[&(dyn ToSql + Sync)] = &[
+            &heads.shift,
+            &heads.changed,
+            &keys,
+            &versions,
+            &epochs,
+            &sets,
+            &accessed,
+            &attributes,
+            &ends,
+            &snapshots.kinds,
+            &snapshots.schemas,
+            &snapshots.bytes,
+        ];
+        return client.query(statement, parameters).await;
+    }
+    let new_epochs: Vec<_> = rows().map(|row| row.new_epoch).collect();
+    let users: Vec<_> = rows().map(|row| row.user_id.as_deref()).collect();
+    let groups: Vec<_> = rows().map(|row| row.group_id.as_deref()).collect();
+    let labels: Vec<_> = rows().map(|row| row.label.as_deref()).collect();
+    let expires: Vec<_> = rows().map(|row| row.expires_at).collect();
+    let idle: Vec<_> = rows().map(|row| row.idle_timeout).collect();
+    let parameters: &[&(dyn ToSql + Sync)] = &[
+        &heads.shift,
+        &heads.changed,
+        &keys,
+        &versions,
+        &epochs,
+        &new_epochs,
+        &sets,
+        &users,
+        &groups,
+        &labels,
+        &expires,
+        &idle,
+        &accessed,
+        &attributes,
+        &ends,
+        &snapshots.kinds,
+        &snapshots.schemas,
+        &snapshots.bytes,
+    ];
+    client.query(statement, parameters).await
+}
+
+#[derive(Default)]
+struct Snapshots<'a> {
+    kinds: Vec<Option<&'a str>>,
+    schemas: Vec<Option<i64>>,
+    bytes: Vec<Option<&'a [u8]>>,
+}
+
+impl<'a> Snapshots<'a> {
+    fn of(snapshots: impl Iterator<Item = Option<&'a Snapshot>>) -> Self {
+        let mut all = Self::default();
+        for snapshot in snapshots {
+            all.kinds.push(snapshot.map(|snapshot| &*snapshot.kind));
+            all.schemas.push(snapshot.map(|snapshot| i64::from(snapshot.schema)));
+            all.bytes.push(snapshot.map(|snapshot| &*snapshot.bytes));
+        }
+        all
+    }
+}

@@ -1,0 +1,175 @@
+//! Changes under a limit on how many sessions a user has.
+//!
+//! A lock for each user, held to the end of the transaction, serialises those that count: on all nodes, and no others.
+//! Users are locked in one order, so that two nodes don't lock each other out.
+
+use std::collections::HashMap;
+
+use session_process::store::{
+    Changed, Conflict, Expect, Notice, Op, OwnerLimit, OwnerLimitPolicy, OwnerText, Removed, SessionKey, StoreError,
+};
+
+use super::{
+    Group, Writer,
+    batch::{Batch, Failed, Heads, records, run},
+    group::limit,
+    judge,
+};
+use crate::row;
+
+/// How often it is tried again because somebody changed what was to be evicted.
+const ATTEMPTS: usize = 50;
+
+impl Writer {
+    /// Changes that have to be counted, each key and each user once.
+    pub(super) async fn limited(&mut self, group: &mut Group, open: Vec<usize>) -> Result<(), StoreError> {
+        if open.is_empty() || self.counted(group, &open).await? {
+            return Ok(());
+        }
+        // What is in its own way (one evicts what the other changes) goes one by one.
+        for index in open {
+            let mut attempts = 0;
+            while !self.counted(group, &[index]).await? {
+                attempts += 1;
+                if attempts == ATTEMPTS {
+                    return Err(StoreError::Overloaded);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// `false`: somebody was in the way, and nothing was changed.
+    async fn counted(&mut self, group: &mut Group, open: &[usize]) -> Result<bool, StoreError> {
+        match self.try_limited(group, open).await {
+            Ok(true) => Ok(true),
+            Ok(false) | Err(Failed::Collision(_)) => {
+                self.roll_back().await;
+                Ok(false)
+            }
+            Err(Failed::Otherwise(error)) => Err(error),
+        }
+    }
+
+    async fn try_limited(&mut self, group: &mut Group, open: &[usize]) -> Result<bool, Failed> {
+        let connector = std::sync::Arc::clone(&self.link.connector);
+        let (shift, now) = (connector.clock.shift(), connector.clock.now());
+        let users: Vec<&OwnerText> = open.iter().filter_map(|index| limit(group.change(*index))).collect();
+        let mut locks: Vec<i64> = users
+            .iter()
+            .map(|user| connector.names.lock(&format!("user {user}")))
+            .collect();
+        locks.sort_unstable();
+        let users: Vec<&str> = users.iter().map(|user| user.as_str()).collect();
+        let mut keys: Vec<SessionKey> = open.iter().map(|index| group.change(*index).key).collect();
+        keys.sort_unstable();
+        let bytes: Vec<&[u8]> = keys.iter().map(|key| &key.as_bytes()[..]).collect();
+
+        let (client, statements) = self.link.ready().await?;
+        // In one piece; the server takes a new look for each statement, so the last two see what the lock waited for.
+        let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [&shift, &users];
+        let found_parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [&shift, &bytes];
+        let lock_parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 1] = [&locks];
+        let (begun, locked, theirs, found) = tokio::join!(
+            biased;
+            client.batch_execute("BEGIN"),
+            client.query(&statements.lock, &lock_parameters),
+            client.query(&statements.of_users, &parameters),
+            client.query(&statements.load, &found_parameters),
+        );
+        // The first error is the cause, the others follow from it.
+        begun?;
+        locked?;
+        let (theirs, found) = (theirs?, records(&found?)?);
+        let mut by_user: HashMap<String, Vec<Removed>> = HashMap::new();
+        for row in &theirs {
+            let user = row::owner(row, 2)?;
+            let name = user.as_ref().map(ToString::to_string).unwrap_or_default();
+            let removed = Removed::new(row::key(row, 0)?, row::version(row, 1)?, user);
+            by_user.entry(name).or_default().push(removed);
+        }
+
+        let (mut evictions, mut batch) = (Batch::default(), Batch::default());
+        let (mut outcomes, mut writes) = (Vec::new(), Vec::new());
+        for index in open {
+            let change = group.change(*index);
+            let record = found.get(&change.key);
+            let mut own = Batch::default();
+            if let Some(outcome) = judge::by_record(change, record, &mut own, now)? {
+                outcomes.push((*index, outcome));
+                continue;
+            }
+            let user = limit(change).expect("these have a limit");
+            let stays =
+                matches!(change.op, Op::Edit(_)) && record.and_then(|record| record.user_id.as_ref()) == Some(user);
+            let theirs = by_user.get(user.as_str()).map_or(&[][..], Vec::as_slice);
+            let room = if stays {
+                Ok(Vec::new())
+            } else {
+                make_room(theirs, change.key, limit_of(&change.op))
+            };
+            match room {
+                Err(conflict) => outcomes.push((*index, Err(conflict))),
+                Ok(evicted) => {
+                    for removed in &evicted {
+                        let expect = Expect {
+                            version: Some(removed.version),
+                            epoch: None,
+                        };
+                        evictions.delete(removed.key, expect);
+                    }
+                    let _ = judge::by_record(change, record, &mut batch, now)?;
+                    writes.push((*index, change.key, evicted));
+                }
+            }
+        }
+        let heads = Heads {
+            shift,
+            changed: &self.changed,
+            removed: &self.removed,
+        };
+        let (evicted, written) = tokio::join!(
+            biased;
+            run(client, statements, &evictions, heads),
+            run(client, statements, &batch, heads),
+        );
+        let (evicted, written) = (evicted?, written?);
+        if evicted.versions.len() < evictions.len() || written.versions.len() < batch.len() {
+            return Ok(false);
+        }
+        client.batch_execute("COMMIT").await?;
+        for (index, key, evicted) in writes {
+            group.set(index, Ok(Changed::to(written.versions[&key]).with_evicted(evicted)));
+        }
+        for (index, outcome) in outcomes {
+            group.set(index, outcome);
+        }
+        let notices: Vec<Notice> = evicted.notices.into_iter().chain(written.notices).collect();
+        self.notices.tell(notices);
+        Ok(true)
+    }
+}
+
+fn limit_of(op: &Op) -> Option<OwnerLimit> {
+    match op {
+        Op::Create(new) => new.limit,
+        Op::Edit(edit) => edit.limit,
+        _ => None,
+    }
+}
+
+/// Who has to go, of a user's sessions by their last access, so that there is room for one more under `key`.
+fn make_room(theirs: &[Removed], key: SessionKey, limit: Option<OwnerLimit>) -> Result<Vec<Removed>, Conflict> {
+    let Some(OwnerLimit { max, policy }) = limit else {
+        return Ok(Vec::new());
+    };
+    let others: Vec<&Removed> = theirs.iter().filter(|removed| removed.key != key).collect();
+    let too_many = (others.len() + 1).saturating_sub(max.get() as usize);
+    if too_many == 0 {
+        return Ok(Vec::new());
+    }
+    if policy != OwnerLimitPolicy::EvictOldest {
+        return Err(Conflict::OwnerLimit { max });
+    }
+    Ok(others.into_iter().take(too_many).cloned().collect())
+}

@@ -1,0 +1,3 @@
+//! What every store must do.
+
+testkit::store_conformance!(crate::support::fresh);

@@ -1,0 +1,5 @@
+//! The store as its users meet it. One file a concern; names are facts.
+
+mod conformance;
+mod nodes;
+mod support;

@@ -1,0 +1,75 @@
+//! What the tests share.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use session_process::store::{Change, Expect, Op, Outcome, SessionKey, SessionStore};
+use session_process_postgres::{Builder, PostgresStore};
+use testkit::{
+    conformance::StoreUnderTest,
+    postgres::{Database, Server},
+};
+
+/// A store in a database of its own, which goes with it.
+pub(crate) struct Fresh {
+    pub(crate) store: PostgresStore,
+    pub(crate) clock: Arc<AtomicI64>,
+    pub(crate) database: Database,
+    _server: Server,
+}
+
+impl StoreUnderTest for Fresh {
+    fn store(&self) -> Arc<dyn SessionStore> {
+        Arc::new(self.store.clone())
+    }
+
+    fn advance(&self, by: Duration) {
+        let by = i64::try_from(by.as_micros()).expect("a test's time");
+        self.clock.fetch_add(by, Ordering::AcqRel);
+    }
+}
+
+impl Fresh {
+    /// Another node at the same database.
+    pub(crate) async fn node(&self) -> PostgresStore {
+        Builder::from_config(self.database.config())
+            .clock_offset(Arc::clone(&self.clock))
+            .open()
+            .await
+            .expect("the schema is there")
+    }
+}
+
+pub(crate) async fn fresh() -> Fresh {
+    let server = Server::shared().await;
+    let database = server.database().await;
+    let clock = Arc::new(AtomicI64::new(0));
+    let store = Builder::from_config(database.config())
+        .clock_offset(Arc::clone(&clock))
+        .open()
+        .await
+        .expect("an empty database");
+    Fresh {
+        store,
+        clock,
+        database,
+        _server: server,
+    }
+}
+
+pub(crate) fn change(key: SessionKey, op: Op) -> Change {
+    Change {
+        key,
+        expect: Expect::default(),
+        op,
+    }
+}
+
+pub(crate) async fn apply(store: &PostgresStore, change: Change) -> Outcome {
+    store.commit(vec![change]).await.expect("the store works").remove(0)
+}
