@@ -13,6 +13,8 @@ mod fresh;
 mod interleave;
 mod life;
 mod lookup;
+#[cfg(unix)]
+mod postgres;
 mod records;
 mod state;
 mod store;
@@ -25,6 +27,8 @@ pub use expire::ExpirePause;
 pub use fresh::{Fresh, measure_in_child};
 pub use life::Life;
 pub use lookup::Lookup;
+#[cfg(unix)]
+pub use postgres::{Hot, Postgres};
 pub use records::GetCached;
 pub use store::SqliteSave;
 
@@ -86,6 +90,11 @@ pub fn all(mode: Mode) -> Vec<Box<dyn Measure>> {
         Box::new(WriteBehind),
         Box::new(Wake),
     ];
+    #[cfg(unix)]
+    {
+        all.extend(Postgres::ALL.into_iter().map(|row| Box::new(row) as Box<dyn Measure>));
+        all.push(Box::new(Hot));
+    }
     all.extend(state::all());
     if mode == Mode::Full {
         all.push(Box::new(Fresh::START_MILLION));
