@@ -18,7 +18,8 @@ usage: cargo xtask test [FILTER …]   check and test everything; with filters, 
        cargo xtask help
 
 test: format, clippy, documentation without warnings, the minimum Rust version, all tests (unit, integration, models,
-documentation examples). Installs cargo-nextest, rustfmt and clippy where they are missing.
+documentation examples). Installs cargo-nextest, rustfmt, clippy and, as root on Debian, PostgreSQL's server where they
+are missing.
 ";
 
 fn main() -> ExitCode {

@@ -7,7 +7,12 @@ use std::process::Command;
 
 use serde_json::Value;
 
-const PUBLISHED: [&str; 3] = ["session-process", "session-process-axum", "session-process-sqlite"];
+const PUBLISHED: [&str; 4] = [
+    "session-process",
+    "session-process-axum",
+    "session-process-postgres",
+    "session-process-sqlite",
+];
 
 pub(crate) fn check() -> Result<(), String> {
     let output = Command::new("cargo")

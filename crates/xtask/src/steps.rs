@@ -27,7 +27,12 @@ pub(crate) fn everything() -> Result<(), String> {
         ],
     );
     // As our users build them: without the features that tests turn on.
-    for package in ["session-process", "session-process-axum", "session-process-sqlite"] {
+    for package in [
+        "session-process",
+        "session-process-axum",
+        "session-process-postgres",
+        "session-process-sqlite",
+    ] {
         steps.cargo(
             &format!("clippy, {package} alone"),
             &["clippy", "-p", package, "--locked", "--", "-D", "warnings"],

@@ -1,5 +1,7 @@
 //! The store as its users meet it. One file a concern; names are facts.
 
 mod conformance;
+mod faults;
 mod nodes;
+mod schema;
 mod support;

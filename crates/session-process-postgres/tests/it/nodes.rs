@@ -26,9 +26,7 @@ async fn two() -> (Fresh, SessionRecords, SessionRecords) {
 }
 
 async fn add(records: &SessionRecords, id: &SessionId) {
-    let added = records.update(id, |attributes| {
-        attributes.update("n", |n: &mut u64| *n += 1)
-    });
+    let added = records.update(id, |attributes| attributes.update("n", |n: &mut u64| *n += 1));
     added.await.expect("no update is lost");
 }
 
@@ -47,7 +45,11 @@ async fn next(changes: &mut Box<dyn Changes>) -> Notice {
 #[tokio::test(flavor = "multi_thread")]
 async fn updates_of_one_session_on_two_nodes_add_up() {
     let (_fresh, one, two) = two().await;
-    let id = one.create(NewSession::for_user("ada").attribute("n", 0)).await.unwrap().id;
+    let id = one
+        .create(NewSession::for_user("ada").attribute("n", 0))
+        .await
+        .unwrap()
+        .id;
     let tasks: Vec<_> = (0..100)
         .map(|n| {
             let (records, id) = (if n % 2 == 0 { one.clone() } else { two.clone() }, id.clone());
@@ -57,7 +59,10 @@ async fn updates_of_one_session_on_two_nodes_add_up() {
     for task in tasks {
         task.await.unwrap();
     }
-    assert_eq!(one.get_fresh(&id).await.unwrap().unwrap().get::<u64>("n").unwrap(), Some(100));
+    assert_eq!(
+        one.get_fresh(&id).await.unwrap().unwrap().get::<u64>("n").unwrap(),
+        Some(100)
+    );
 }
 
 /// gopgsession: 8 tasks that update 5 attributes of one session end in deadlocks. Here: 8 tasks, 40 sessions, both nodes.
@@ -66,7 +71,12 @@ async fn updates_of_many_sessions_on_two_nodes_add_up() {
     let (_fresh, one, two) = two().await;
     let mut ids = Vec::new();
     for _ in 0..40 {
-        ids.push(one.create(NewSession::for_user("ada").attribute("n", 0)).await.unwrap().id);
+        ids.push(
+            one.create(NewSession::for_user("ada").attribute("n", 0))
+                .await
+                .unwrap()
+                .id,
+        );
     }
     let ids = Arc::new(ids);
     let tasks: Vec<_> = (0..8)
@@ -95,7 +105,10 @@ async fn updates_of_many_sessions_on_two_nodes_add_up() {
         task.await.unwrap();
     }
     for id in ids.iter() {
-        assert_eq!(two.get_fresh(id).await.unwrap().unwrap().get::<u64>("n").unwrap(), Some(40));
+        assert_eq!(
+            two.get_fresh(id).await.unwrap().unwrap().get::<u64>("n").unwrap(),
+            Some(40)
+        );
     }
 }
 
@@ -103,7 +116,11 @@ async fn updates_of_many_sessions_on_two_nodes_add_up() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_one_node_did_is_seen_by_the_cache_of_the_other() {
     let (fresh, one, two) = two().await;
-    let id = one.create(NewSession::for_user("ada").attribute("n", 0)).await.unwrap().id;
+    let id = one
+        .create(NewSession::for_user("ada").attribute("n", 0))
+        .await
+        .unwrap()
+        .id;
     let key = SessionKey::of(&id);
     for round in 0..20 {
         let (writer, reader) = if round % 2 == 0 { (&one, &two) } else { (&two, &one) };
@@ -129,19 +146,37 @@ async fn another_node_hears_which_sessions_changed_and_to_which_versions() {
     let other = fresh.node().await;
     let mut changes = other.changes();
     let (key, to) = (SessionKey::from_bytes([1; 32]), SessionKey::from_bytes([2; 32]));
-    let version = apply(&fresh.store, change(key, Op::Create(Box::default()))).await.unwrap().version;
+    let version = apply(&fresh.store, change(key, Op::Create(Box::default())))
+        .await
+        .unwrap()
+        .version;
     assert_eq!(next(&mut changes).await, Notice::Changed { key, version });
-    let edited = apply(&fresh.store, change(key, Op::Edit(Box::default()))).await.unwrap().version;
+    let edited = apply(&fresh.store, change(key, Op::Edit(Box::default())))
+        .await
+        .unwrap()
+        .version;
     assert_eq!(next(&mut changes).await, Notice::Changed { key, version: edited });
     let moved = apply(&fresh.store, change(key, Op::Rotate(to))).await.unwrap().version;
     let mut both = [next(&mut changes).await, next(&mut changes).await];
     both.sort_by_key(|notice| matches!(notice, Notice::Changed { .. }));
-    assert_eq!(both, [
-        Notice::Removed { key, version: edited },
-        Notice::Changed { key: to, version: moved }
-    ]);
+    assert_eq!(
+        both,
+        [
+            Notice::Removed { key, version: edited },
+            Notice::Changed {
+                key: to,
+                version: moved
+            }
+        ]
+    );
     apply(&fresh.store, change(to, Op::Delete)).await.unwrap();
-    assert_eq!(next(&mut changes).await, Notice::Removed { key: to, version: moved });
+    assert_eq!(
+        next(&mut changes).await,
+        Notice::Removed {
+            key: to,
+            version: moved
+        }
+    );
     fresh.store.clear_caches().await.unwrap();
     assert_eq!(next(&mut changes).await, Notice::Lagged);
 }
@@ -166,7 +201,9 @@ async fn a_limit_of_five_holds_for_a_hundred_creations_on_three_nodes() {
                         limit: Some(limit),
                         ..Create::default()
                     }));
-                    let made = apply(&node, change(SessionKey::of(&SessionId::generate()), create)).await.is_ok();
+                    let made = apply(&node, change(SessionKey::of(&SessionId::generate()), create))
+                        .await
+                        .is_ok();
                     let there = node.list(&Owner::User(user), None, 100).await.unwrap().len();
                     assert!(there <= 5, "{there}");
                     made
@@ -189,8 +226,16 @@ async fn ten_thousand_sessions_of_a_user_are_deleted_and_every_node_drops_them()
     let other = fresh.node().await;
     let (one, two) = (records(&fresh.store), records(&other));
     let user = Owner::User(OwnerText::new("ada").unwrap());
-    let kept = two.create(NewSession::for_user("bob").attribute("n", 1)).await.unwrap().id;
-    let watched = two.create(NewSession::for_user("ada").attribute("n", 1)).await.unwrap().id;
+    let kept = two
+        .create(NewSession::for_user("bob").attribute("n", 1))
+        .await
+        .unwrap()
+        .id;
+    let watched = two
+        .create(NewSession::for_user("ada").attribute("n", 1))
+        .await
+        .unwrap()
+        .id;
     let create = || {
         let new = Create {
             user_id: Some(OwnerText::new("ada").unwrap()),
@@ -198,7 +243,11 @@ async fn ten_thousand_sessions_of_a_user_are_deleted_and_every_node_drops_them()
         };
         change(SessionKey::of(&SessionId::generate()), Op::Create(Box::new(new)))
     };
-    fresh.store.commit((0..9_999).map(|_| create()).collect()).await.unwrap();
+    fresh
+        .store
+        .commit((0..9_999).map(|_| create()).collect())
+        .await
+        .unwrap();
     assert_eq!(read(&two, &watched).await, Some(1));
     let deleted = one.delete_all(&user).await.unwrap();
     assert_eq!(deleted, 10_000);
@@ -216,7 +265,10 @@ async fn the_time_of_all_nodes_is_the_databases() {
     let other = fresh.node().await;
     let apart = |a: session_process::Timestamp, b| a.saturating_since(b).max(b.saturating_since(a));
     let row = fresh.database.connect().await;
-    let row = row.query_one("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint", &[]).await.unwrap();
+    let row = row
+        .query_one("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint", &[])
+        .await
+        .unwrap();
     let there = session_process::Timestamp::from_micros(row.get(0));
     for node in [&fresh.store, &other] {
         assert!(apart(node.now(), there) < Duration::from_secs(1));
@@ -238,7 +290,11 @@ async fn one_node_at_a_time_removes_what_expired_and_all_are_told() {
         };
         change(SessionKey::of(&SessionId::generate()), Op::Create(Box::new(new)))
     };
-    fresh.store.commit((0..2_500).map(|_| create()).collect()).await.unwrap();
+    fresh
+        .store
+        .commit((0..2_500).map(|_| create()).collect())
+        .await
+        .unwrap();
     testkit::conformance::StoreUnderTest::advance(&fresh, Duration::from_secs(60));
     let mut changes = other.changes();
     // Another node at it holds the lock.

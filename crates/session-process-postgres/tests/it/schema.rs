@@ -1,0 +1,226 @@
+//! Names, migrations, permissions; and that an update touches no index.
+
+use session_process::store::{Change, Edit, Expect, Op, Owner, SessionKey, SessionStore, Version};
+use session_process_postgres::{Builder, OpenError, PostgresStore};
+use testkit::postgres::{Database, Server};
+
+use crate::support::{apply, change, fresh};
+
+fn key(n: u8) -> SessionKey {
+    SessionKey::from_bytes([n; 32])
+}
+
+async fn works(store: &PostgresStore) {
+    let key = key(1);
+    apply(store, change(key, Op::Create(Box::default()))).await.unwrap();
+    apply(store, change(key, Op::Edit(Box::default()))).await.unwrap();
+    apply(store, change(key, Op::Rotate(SessionKey::from_bytes([2; 32]))))
+        .await
+        .unwrap();
+    assert_eq!(store.list(&Owner::Everyone, None, 10).await.unwrap().len(), 1);
+    store.delete_expired(10).await.unwrap();
+}
+
+/// gopgsession: "prefix with a quote; prefix of 60 characters": SQL error; misleading "column does not exist".
+#[tokio::test(flavor = "multi_thread")]
+async fn any_names_will_do_and_those_that_are_too_long_are_refused() {
+    let server = Server::shared().await;
+    let database = server.database().await;
+    for (schema, prefix) in [
+        ("a \"quoted\" schema", "it's\"; DROP TABLE x; --"),
+        ("100%", "%s_%I_"),
+        ("Größe \u{1F980}", "préfixe_"),
+        ("select", "{session}\\"),
+        (&"s".repeat(63), &"p".repeat(47)),
+    ] {
+        let builder = || Builder::from_config(database.config()).schema(schema).prefix(prefix);
+        works(&builder().open().await.unwrap()).await;
+        // Again: it is there.
+        assert_eq!(
+            builder()
+                .open()
+                .await
+                .unwrap()
+                .list(&Owner::Everyone, None, 10)
+                .await
+                .unwrap()
+                .len(),
+            1
+        );
+    }
+    for (schema, prefix) in [
+        ("s", "p".repeat(48)),
+        (&"s".repeat(64), String::new()),
+        ("", String::new()),
+    ] {
+        let refused = Builder::from_config(database.config())
+            .schema(schema)
+            .prefix(prefix)
+            .open()
+            .await;
+        assert!(matches!(refused, Err(OpenError::Name { .. })), "{refused:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn twenty_nodes_that_start_at_once_make_the_schema_once() {
+    let server = Server::shared().await;
+    let database = server.database().await;
+    let opening: Vec<_> = (0..20)
+        .map(|_| tokio::spawn(Builder::from_config(database.config()).open()))
+        .collect();
+    for one in opening {
+        one.await.unwrap().unwrap();
+    }
+    let steps = database
+        .connect()
+        .await
+        .query("SELECT * FROM session_process.session_step", &[])
+        .await
+        .unwrap();
+    assert_eq!(steps.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_printed_schema_is_the_one_that_is_needed() {
+    let server = Server::shared().await;
+    let database = server.database().await;
+    let builder = || {
+        Builder::from_config(database.config())
+            .schema("web app")
+            .create_schema(false)
+    };
+    let missing = builder().open().await;
+    assert!(matches!(missing, Err(OpenError::Missing { .. })), "{missing:?}");
+    database
+        .connect()
+        .await
+        .batch_execute(&builder().schema_sql().unwrap())
+        .await
+        .unwrap();
+    works(&builder().open().await.unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_of_the_future_is_refused() {
+    let fresh = fresh().await;
+    let client = fresh.database.connect().await;
+    client
+        .batch_execute("INSERT INTO session_process.session_step VALUES (99, 'later')")
+        .await
+        .unwrap();
+    let refused = Builder::from_config(fresh.database.config()).open().await;
+    assert!(
+        matches!(refused, Err(OpenError::Newer { found: 99, .. })),
+        "{refused:?}"
+    );
+}
+
+async fn as_role(database: &Database, rights: &str) -> Result<PostgresStore, OpenError> {
+    let role = format!("{}_role", database.name());
+    let client = database.connect().await;
+    client
+        .batch_execute(&format!("CREATE ROLE {role} LOGIN"))
+        .await
+        .unwrap();
+    client.batch_execute(&rights.replace("{role}", &role)).await.unwrap();
+    let mut config = database.config();
+    config.user(&role);
+    let opened = Builder::from_config(config).open().await;
+    client
+        .batch_execute(&format!("DROP OWNED BY {role}; DROP ROLE {role}"))
+        .await
+        .unwrap();
+    opened
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_permission_is_named() {
+    let server = Server::shared().await;
+    let database = server.database().await;
+    let refused = as_role(&database, "").await.unwrap_err();
+    assert!(matches!(refused, OpenError::Permission { .. }), "{refused:?}");
+    Builder::from_config(database.config()).open().await.unwrap();
+    let some = "GRANT USAGE ON SCHEMA session_process TO {role}; GRANT SELECT ON ALL TABLES IN SCHEMA \
+                session_process TO {role}; GRANT INSERT, UPDATE ON session_process.session TO {role}";
+    let refused = as_role(&database, some).await.unwrap_err().to_string();
+    assert!(
+        refused.contains("DELETE") && refused.contains("USAGE") && !refused.contains("INSERT"),
+        "{refused}"
+    );
+}
+
+/// gopgsession: every update of a session is a new entry in its indices.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_touches_no_index() {
+    let fresh = fresh().await;
+    let new = session_process::store::Create {
+        user_id: Some(session_process::store::OwnerText::new("ada").unwrap()),
+        ..Default::default()
+    };
+    let mut version = apply(&fresh.store, change(key(1), Op::Create(Box::new(new))))
+        .await
+        .unwrap()
+        .version;
+    for n in 0..500_u64 {
+        let edit = Edit {
+            attributes: Some(
+                [(
+                    "n".into(),
+                    session_process::store::Attribute {
+                        json: n.to_string().into(),
+                        version: Version(0),
+                        expires_at: None,
+                    },
+                )]
+                .into(),
+            ),
+            accessed_at: Some(fresh.store.now()),
+            ..Edit::default()
+        };
+        let save = Change {
+            key: key(1),
+            expect: Expect {
+                version: Some(version),
+                epoch: None,
+            },
+            op: Op::Edit(Box::new(edit)),
+        };
+        version = apply(&fresh.store, save).await.unwrap().version;
+    }
+    // A backend reports what it did within a second or when it ends.
+    fresh.store.shutdown().await;
+    let client = fresh.database.connect().await;
+    let sql = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 'session'";
+    loop {
+        let row = client.query_one(sql, &[]).await.unwrap();
+        let (all, hot): (i64, i64) = (row.get(0), row.get(1));
+        if all >= 500 {
+            assert_eq!(hot, all, "every one of them stayed on its page");
+            break;
+        }
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_id_is_in_the_database() {
+    let fresh = fresh().await;
+    let id = session_process::SessionId::generate();
+    apply(&fresh.store, change(SessionKey::of(&id), Op::Create(Box::default())))
+        .await
+        .unwrap();
+    let client = fresh.database.connect().await;
+    let row = client
+        .query_one("SELECT string_agg(s::text, ' ') FROM session_process.session s", &[])
+        .await
+        .unwrap();
+    let text: String = row.get(0);
+    let hex: String = id.expose().bytes().map(|byte| format!("{byte:02x}")).collect();
+    assert!(!text.contains(id.expose()) && !text.contains(&hex));
+    let view = client
+        .query_one("SELECT handle, ends::text FROM session_process.sessions", &[])
+        .await
+        .unwrap();
+    assert_eq!((view.get::<_, &str>(0).len(), view.get::<_, &str>(1)), (14, "infinity"));
+}
