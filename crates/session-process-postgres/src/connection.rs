@@ -201,6 +201,11 @@ impl<P: Prepared> Link<P> {
         Ok((client, prepared))
     }
 
+    /// There is no connection: it was given up, or none could be made.
+    pub(crate) fn is_down(&self) -> bool {
+        self.ready.is_none()
+    }
+
     /// The connection is gone.
     pub(crate) fn lost(&self) -> bool {
         self.ready.as_ref().is_some_and(|(client, _)| client.is_closed())

@@ -132,6 +132,8 @@ impl Writer {
             Ok(()) => {}
             // The database's affair, and nobody's change is at fault.
             Err(error @ (StoreError::Unavailable { .. } | StoreError::Overloaded)) => return group.fail(&error),
+            // The database hangs: to ask for each of them again would take as long once more.
+            Err(error) if self.link.is_down() => return group.fail(&error),
             Err(error) if group.calls() == 1 => return group.fail(&error),
             // One of them is at fault, or waits for somebody's lock.
             Err(_) => {
