@@ -41,8 +41,8 @@ async fn n4_a_process_over_a_file_comes_back_when_the_file_is_opened_again() {
 
     let (_store, sessions) = carts(&path).await;
     let mut callers = Vec::new();
-    for id in ids.iter().cycle().take(64).cloned() {
-        let sessions = sessions.clone();
+    for id in ids.iter().cycle().take(64) {
+        let (id, sessions) = (id.clone(), sessions.clone());
         callers.push(tokio::spawn(async move {
             sessions.start(&id).await.unwrap();
             for _ in 0..10 {
