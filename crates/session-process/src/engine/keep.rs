@@ -62,6 +62,22 @@ pub(crate) struct Kept {
     busy: AtomicBool,
 }
 
+/// Says so while it lives: a caller that goes away must not leave its session busy for good, as that hears of no end.
+struct Busy<'a>(&'a AtomicBool);
+
+impl<'a> Busy<'a> {
+    fn new(busy: &'a AtomicBool) -> Self {
+        busy.store(true, Ordering::Release);
+        Self(busy)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
 pub(super) struct Place {
     pub(super) key: SessionKey,
     pub(super) version: Version,
@@ -226,9 +242,9 @@ impl Kept {
             expect: Expect::default(),
             op: Op::Delete,
         };
-        self.busy.store(true, Ordering::Release);
+        let busy = Busy::new(&self.busy);
         let outcome = self.records.commit(change).await;
-        self.busy.store(false, Ordering::Release);
+        drop(busy);
         // `Missing`: it is gone already.
         let _ = outcome?;
         place.gone = true;
@@ -256,9 +272,9 @@ impl Kept {
             expect: Expect::default(),
             op: Op::Rotate(to),
         };
-        self.busy.store(true, Ordering::Release);
+        let busy = Busy::new(&self.busy);
         let outcome = self.records.commit(change).await;
-        self.busy.store(false, Ordering::Release);
+        drop(busy);
         Ok(outcome?.map(|version| (place.key, place.version) = (to, version)))
     }
 }

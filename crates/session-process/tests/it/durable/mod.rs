@@ -1,6 +1,7 @@
 //! Durable processes over a store that the tests can hold up, break and look into.
 
 mod behind;
+mod broken;
 mod gate;
 mod nodes;
 mod one_life;
