@@ -263,9 +263,16 @@ impl Kept {
         moved
     }
 
-    /// Moves the record to another id's key.
-    pub(super) async fn rotate(&self, to: &SessionId) -> Result<Result<(), Conflict>, StoreError> {
+    /// Moves the record to another id's key. `None`: another rotation was first, and it is not under `from` any more.
+    pub(super) async fn rotate(
+        &self,
+        from: &SessionId,
+        to: &SessionId,
+    ) -> Result<Option<Result<(), Conflict>>, StoreError> {
         let mut place = self.place.lock().await;
+        if place.key != SessionKey::of(from) {
+            return Ok(None);
+        }
         let to = SessionKey::of(to);
         let change = Change {
             key: place.key,
@@ -275,7 +282,8 @@ impl Kept {
         let busy = Busy::new(&self.busy);
         let outcome = self.records.commit(change).await;
         drop(busy);
-        Ok(outcome?.map(|version| (place.key, place.version) = (to, version)))
+        let moved = outcome?.map(|version| (place.key, place.version) = (to, version));
+        Ok(Some(moved))
     }
 }
 

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::{Engine, keep::Kept, registry::Rotate};
+use super::{Engine, keep::Kept, registry::Rotate, session::Leftover};
 use crate::{
-    RotateError, SessionId,
+    EndReason, RotateError, SessionId,
     store::{Conflict, SessionKey, StoreError},
 };
 
@@ -43,7 +43,16 @@ async fn durable(engine: &Engine, kept: &Kept, id: &SessionId, to: &SessionId) -
     if engine.registry.get(to).is_some() {
         return Err(RotateError::Taken { to: to.clone() });
     }
-    outcome(kept.rotate(to).await, id, to)?;
+    let moved = match kept.rotate(id, to).await {
+        Ok(Some(moved)) => Ok(moved),
+        Ok(None) => return Err(RotateError::NotStarted { id: id.clone() }),
+        Err(error) => Err(error),
+    };
+    if let (Ok(Err(Conflict::Missing)), Some(session)) = (&moved, engine.registry.get(id)) {
+        // Deleted just before, while this session was taken for busy with its end.
+        session.end(EndReason::Terminated, Leftover::Refuse);
+    }
+    outcome(moved, id, to)?;
     engine.rekey(&SessionKey::of(id), SessionKey::of(to));
     in_memory(engine, id, to)
 }

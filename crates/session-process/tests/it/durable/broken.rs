@@ -32,3 +32,25 @@ async fn a_termination_that_nobody_waits_for_any_more_ends_the_process_too() {
     settled().await;
     assert!(!node.sessions.is_started(&id), "its record is gone");
 }
+
+#[tokio::test]
+async fn of_two_rotations_at_once_the_record_goes_where_the_process_goes() {
+    let (node, old) = Node::started().await;
+    node.sessions.call(&old, Add(7)).await.unwrap();
+    let gate = node.store.gate("commit");
+    let rotate = |to: &SessionId| {
+        let (sessions, old, to) = (node.sessions.clone(), old.clone(), to.clone());
+        tokio::spawn(async move { sessions.rotate_to(&old, &to).await.is_ok() })
+    };
+    let (x, y) = (id("x"), id("y"));
+    let (first, second) = (rotate(&x), rotate(&y));
+    gate.reached().await;
+    settled().await;
+    node.store.ungate("commit");
+    let (first, second) = (first.await.unwrap(), second.await.unwrap());
+    assert!(first != second, "one of them");
+    let (new, other) = if first { (x, y) } else { (y, x) };
+    assert!(node.record(&new).await.is_some());
+    assert!(node.record(&other).await.is_none());
+    assert_eq!(node.again().sessions.call(&new, Total).await.unwrap(), 7);
+}
