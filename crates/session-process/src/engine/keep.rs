@@ -365,6 +365,10 @@ pub(super) async fn save_first<P: Process>(
     let is_new = kept.place.lock().await.version == Version::default();
     if is_new {
         let mut place = kept.place.lock().await;
+        if place.gone {
+            // Ended while it started.
+            return Err(LoadError::Save(SaveError::Gone));
+        }
         let now = kept.records.now();
         let (idle_timeout, rest) = session.life.limits(session.engine.now());
         let create = Create {

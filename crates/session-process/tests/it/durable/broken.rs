@@ -54,3 +54,25 @@ async fn of_two_rotations_at_once_the_record_goes_where_the_process_goes() {
     assert!(node.record(&other).await.is_none());
     assert_eq!(node.again().sessions.call(&new, Total).await.unwrap(), 7);
 }
+
+#[tokio::test]
+async fn a_session_that_is_terminated_while_it_starts_leaves_no_record() {
+    let node = Node::<Ledger>::new();
+    let id = id("a");
+    let gate = node.store.gate("load");
+    let start = {
+        let (sessions, id) = (node.sessions.clone(), id.clone());
+        tokio::spawn(async move { sessions.start_with(&id, New).await.is_ok() })
+    };
+    gate.reached().await;
+    let terminate = {
+        let (sessions, id) = (node.sessions.clone(), id.clone());
+        tokio::spawn(async move { sessions.terminate(&id).await })
+    };
+    settled().await;
+    node.store.ungate("load");
+    terminate.await.unwrap().unwrap();
+    let _ = start.await.unwrap();
+    settled().await;
+    assert!(node.record(&id).await.is_none());
+}
