@@ -76,3 +76,21 @@ async fn a_session_that_is_terminated_while_it_starts_leaves_no_record() {
     settled().await;
     assert!(node.record(&id).await.is_none());
 }
+
+#[tokio::test]
+async fn a_record_that_is_deleted_while_its_id_changes_ends_the_process() {
+    let (node, old) = Node::started().await;
+    let gate = node.store.gate("commit");
+    let rotate = {
+        let (sessions, old) = (node.sessions.clone(), old.clone());
+        tokio::spawn(async move { sessions.rotate(&old).await.is_ok() })
+    };
+    gate.reached().await;
+    node.store.ungate_later("commit");
+    assert!(node.records.delete(&old).await.unwrap());
+    settled().await;
+    gate.open_for_all();
+    assert!(!rotate.await.unwrap());
+    settled().await;
+    assert!(!node.sessions.is_started(&old), "its record is gone");
+}
