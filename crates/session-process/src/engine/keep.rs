@@ -448,7 +448,7 @@ fn set_alarm<P: Process>(session: &Arc<Session<P>>, keep: &mut Keep, after: Dura
     runtime.spawn(async move {
         clock.sleep_until(at).await;
         if let Some(session) = session.upgrade() {
-            send(session, Settle { rings: true }).await;
+            send(session, Settle { rings: true });
         }
     });
 }
@@ -476,10 +476,8 @@ fn begin<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>) {
                     bytes: Arc::from([]),
                 },
             });
-            session
-                .engine
-                .runtime
-                .spawn(send(Arc::clone(session), Settle { rings: false }));
+            // We hold the run right, and come to it next.
+            send(Arc::clone(session), Settle { rings: false });
             return;
         }
     };
@@ -517,7 +515,7 @@ fn begin<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>) {
         } else {
             batch.told.notify_waiters();
         }
-        send(session, Settle { rings: false }).await;
+        send(session, Settle { rings: false });
     });
 }
 
@@ -526,12 +524,13 @@ struct Settle {
     rings: bool,
 }
 
-async fn send<P: Process>(session: Arc<Session<P>>, settle: Settle) {
+fn send<P: Process>(session: Arc<Session<P>>, settle: Settle) {
     match session
         .mailbox
         .push(Arc::new(settle) as Arc<dyn Envelope<P>>, usize::MAX)
     {
-        Push::Begin => run::drain(Turn::new(session)).await,
+        // Not in this task, which `kill` knows nothing of: behind this may come a handler that hangs.
+        Push::Begin => run::spawn_drain(Turn::new(session)),
         // Closed: whoever ends the session sees to what is left.
         Push::Queued | Push::Full(_) | Push::Closed(_) => {}
     }

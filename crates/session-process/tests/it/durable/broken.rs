@@ -94,3 +94,41 @@ async fn a_record_that_is_deleted_while_its_id_changes_ends_the_process() {
     settled().await;
     assert!(!node.sessions.is_started(&old), "its record is gone");
 }
+
+/// Waits until somebody lets it.
+struct Hang(Gate);
+
+impl Handle<Hang> for Ledger {
+    type Reply = ();
+    async fn handle(&mut self, Hang(gate): Hang, cx: &mut Context<Self>) {
+        cx.unchanged();
+        gate.pass().await;
+    }
+}
+
+#[tokio::test]
+async fn a_handler_that_began_behind_a_write_can_be_cut_off() {
+    let (a, id) = Node::started().await;
+    let b = a.again();
+    b.sessions.call(&id, Total).await.unwrap();
+    a.sessions.call(&id, Add(1)).await.unwrap();
+    // A write that conflicts, so that the process looks at the store; and behind that, a handler that hangs.
+    let commit = b.store.gate("commit");
+    let add = b.add(&id, 10);
+    commit.reached().await;
+    let load = b.store.gate("loaded");
+    b.store.ungate("commit");
+    load.reached().await;
+    // The load of the write itself, or of the way back: a message to a session at work waits.
+    settled().await;
+    let hang = Gate::new();
+    b.sessions.cast(&id, Hang(hang.clone())).unwrap();
+    b.store.ungate("loaded");
+    hang.reached().await;
+    let mut monitor = b.sessions.monitor(&id).unwrap();
+    b.sessions.kill(&id).unwrap();
+    settled().await;
+    assert!(monitor.reason().is_some(), "it is cut off");
+    monitor.ended().await;
+    let _ = add.await;
+}
