@@ -463,7 +463,17 @@ fn begin<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>) {
         return;
     }
     let Some(batch) = keep.open.take() else { return };
-    let snapshot = match write(&durable::<P>().schema, process) {
+    let snapshot = write(&durable::<P>().schema, process);
+    if snapshot.as_ref().ok().is_some_and(|snapshot| keep.durable.as_ref() == Some(snapshot)) {
+        // Nothing has changed after all.
+        return batch.settle(Ok(()));
+    }
+    let taken = snapshot.and_then(|snapshot| {
+        let taken = catch_unwind(AssertUnwindSafe(|| process.snapshot_taken()));
+        taken.map_err(|panic| SaveError::Schema(panic_text(panic)))?;
+        Ok(snapshot)
+    });
+    let snapshot = match taken {
         Ok(snapshot) => snapshot,
         Err(error) => {
             // As a write that failed: the task tells, since the way back may have to wait.
@@ -481,11 +491,6 @@ fn begin<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>) {
             return;
         }
     };
-    if keep.durable.as_ref() == Some(&snapshot) {
-        // Nothing has changed after all.
-        return batch.settle(Ok(()));
-    }
-    process.snapshot_taken();
     keep.writing = Some(Writing {
         batch: Arc::clone(&batch),
         snapshot: snapshot.clone(),

@@ -132,3 +132,38 @@ async fn a_handler_that_began_behind_a_write_can_be_cut_off() {
     monitor.ended().await;
     let _ = add.await;
 }
+
+#[derive(Default, Serialize, Deserialize)]
+struct Fragile {
+    sum: u64,
+}
+
+impl Process for Fragile {
+    const DURABILITY: Durability<Self> = Durability::write_through(Schema::json("fragile", 1));
+
+    fn snapshot_taken(&mut self) {
+        assert!(self.sum != 13, "as told");
+    }
+}
+
+impl Handle<Add> for Fragile {
+    type Reply = u64;
+    async fn handle(&mut self, Add(n): Add, _: &mut Context<Self>) -> u64 {
+        self.sum += n;
+        self.sum
+    }
+}
+
+#[tokio::test]
+async fn a_panic_when_the_snapshot_was_taken_is_an_error_of_the_call_and_no_more() {
+    let node = Node::<Fragile>::new();
+    let id = id("a");
+    node.sessions.start(&id).await.unwrap();
+    assert_eq!(node.sessions.call(&id, Add(1)).await.unwrap(), 1);
+    let call = {
+        let (sessions, id) = (node.sessions.clone(), id.clone());
+        tokio::spawn(async move { sessions.call(&id, Add(12)).await.map_err(|error| error.kind()) })
+    };
+    assert_eq!(call.await.expect("no panic reaches the caller"), Err("not_saved"));
+    assert_eq!(node.sessions.call(&id, Add(1)).await.unwrap(), 2);
+}
