@@ -453,6 +453,13 @@ fn set_alarm<P: Process>(session: &Arc<Session<P>>, keep: &mut Keep, after: Dura
     });
 }
 
+/// Whether the store has all changes. If not, a write of them is under way from now on.
+pub(super) fn is_saved<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>) -> bool {
+    begin(session, core);
+    let keep = core.keep.as_deref();
+    keep.is_none_or(|keep| keep.open.is_none() && keep.writing.is_none())
+}
+
 /// Begins a write, if something has changed and none is under way.
 fn begin<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>) {
     let (Some(keep), Some(process), Some(kept)) = (core.keep.as_deref_mut(), core.process.as_mut(), &session.kept)

@@ -21,7 +21,7 @@ use super::{
     Engine, Recipe,
     chain::Frame,
     guard::{Polled, poll_in_place},
-    keep::{Keep, Kept},
+    keep::{self, Keep, Kept},
     life::Life,
     lifecycle,
     mailbox::{Close, Mailbox},
@@ -416,10 +416,13 @@ impl<P: Process> AnySession for Session<P> {
         }
         let sleeps = self.life.idle_since(nanos(after)) <= now && {
             let mut core = self.core.borrow_mut();
-            let process = core.get_mut().process.as_ref();
-            process.is_some_and(|process| {
+            let core = core.get_mut();
+            let process = core.process.as_ref();
+            let may = process.is_some_and(|process| {
                 std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| process.may_sleep())).unwrap_or(false)
-            })
+            });
+            // What is not saved yet is saved first: if the store fails, memory has the only copy.
+            may && keep::is_saved(&self, core)
         };
         if sleeps {
             self.close(EndReason::Asleep, Leftover::Refuse);

@@ -167,3 +167,33 @@ async fn a_panic_when_the_snapshot_was_taken_is_an_error_of_the_call_and_no_more
     assert_eq!(call.await.expect("no panic reaches the caller"), Err("not_saved"));
     assert_eq!(node.sessions.call(&id, Add(1)).await.unwrap(), 2);
 }
+
+#[derive(Default, Serialize, Deserialize)]
+struct Notes {
+    count: u64,
+}
+
+impl Process for Notes {
+    const DURABILITY: Durability<Self> = Durability::write_behind(Schema::json("notes", 1), Duration::from_secs(120));
+}
+
+impl Handle<Add> for Notes {
+    type Reply = u64;
+    async fn handle(&mut self, Add(n): Add, _: &mut Context<Self>) -> u64 {
+        self.count += n;
+        self.count
+    }
+}
+
+#[tokio::test]
+async fn a_process_whose_state_can_not_be_saved_does_not_fall_asleep() {
+    let node = Node::<Notes>::with(|builder| builder.sleep_after(MINUTE));
+    let id = id("a");
+    node.sessions.start(&id).await.unwrap();
+    node.sessions.call(&id, Add(5)).await.unwrap();
+    node.store.fail("commit", 1);
+    node.clock.advance(MINUTE);
+    node.sessions.expire_now().await;
+    settled().await;
+    assert_eq!(node.sessions.call(&id, Add(1)).await.unwrap(), 6);
+}
