@@ -581,9 +581,11 @@ async fn settle<P: Process>(session: &Arc<Session<P>>, rings: bool) {
                 process.snapshot_durable();
             }
         }
-        Some((Err(SaveError::Store(_) | SaveError::Schema(_)), batch, _)) if pace != Pace::Through => {
+        Some((Err(error @ (SaveError::Store(_) | SaveError::Schema(_))), batch, _)) if pace != Pace::Through => {
             // Nobody waits for it, and the state in memory is the newest there is: later, again.
-            keep.open.get_or_insert(batch);
+            // In a batch of its own: this one has its outcome, and would tell it of the next write too.
+            keep.open.get_or_insert_with(Batch::new);
+            batch.settle(Err(error));
             let (first, longest) = RETRY;
             let wait = first.saturating_mul(1 << keep.failures.min(10)).min(longest);
             keep.failures += 1;

@@ -197,3 +197,24 @@ async fn a_process_whose_state_can_not_be_saved_does_not_fall_asleep() {
     settled().await;
     assert_eq!(node.sessions.call(&id, Add(1)).await.unwrap(), 6);
 }
+
+#[tokio::test]
+async fn a_write_behind_that_succeeds_after_a_failure_is_not_repeated() {
+    let node = Node::<Notes>::new();
+    let id = id("a");
+    node.sessions.start(&id).await.unwrap();
+    node.sessions.call(&id, Add(5)).await.unwrap();
+    settled().await;
+    node.store.fail("commit", 1);
+    for _ in 0..2 {
+        node.clock.advance(2 * MINUTE);
+        settled().await;
+    }
+    assert_eq!(node.stored(&id).await.unwrap(), r#"{"count":5}"#);
+    let commits = node.store.commits.load(SeqCst);
+    for _ in 0..3 {
+        node.clock.advance(MINUTE);
+        settled().await;
+    }
+    assert_eq!(node.store.commits.load(SeqCst), commits);
+}
