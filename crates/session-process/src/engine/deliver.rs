@@ -483,7 +483,7 @@ where
     // sent, so that a caller dropped here has sent nothing.
     chain::take_turn().await;
     let begun = engine.events.watched().then(Instant::now);
-    let mut result = call_once::<P, M>(engine, id, message, within).await;
+    let mut result = call_once::<P, M>(engine, id, message, within, None).await;
     if P::DURABILITY.0.is_some() && engine.records.is_some() {
         result = awake::<P, M>(engine, id, result, within).await;
     }
@@ -534,6 +534,7 @@ where
     P: Handle<M>,
     M: Send + 'static,
 {
+    let deadline = engine.now().saturating_add(nanos(within));
     for _ in 0..WAKES {
         let message = match result {
             Err(
@@ -547,11 +548,11 @@ where
             other => return other,
         };
         let id = id.clone();
-        result = match Box::pin(lifecycle::wake::<P>(engine, &id)).await {
-            Ok(true) => Box::pin(call_once::<P, M>(engine, &id, message, within)).await,
+        result = match Box::pin(lifecycle::wake::<P>(engine, &id, within, deadline)).await {
+            Ok(true) => Box::pin(call_once::<P, M>(engine, &id, message, within, Some(deadline))).await,
             Ok(false) => return Err(CallError::NotStarted { id, message }),
             Err(StartError::NotLoaded { source, .. }) => return Err(CallError::NotLoaded { id, source, message }),
-            Err(StartError::Timeout { within, .. }) => {
+            Err(StartError::Timeout { .. }) => {
                 let message = Some(message);
                 return Err(CallError::Timeout { id, within, message });
             }
@@ -570,11 +571,14 @@ async fn call_once<P, M>(
     id: &SessionId,
     message: M,
     within: Duration,
+    deadline: Option<u64>,
 ) -> Result<P::Reply, CallError<M>>
 where
     P: Handle<M>,
     M: Send + 'static,
 {
+    // From now, unless the session had to be woken. Asked for only by those that wait.
+    let until = || deadline.unwrap_or_else(|| engine.now().saturating_add(nanos(within)));
     let session = match find::<P>(engine, id) {
         Ok(session) => session,
         Err(NotFound::NotStarted) => {
@@ -594,7 +598,7 @@ where
     };
     let queued = match attempt(session, message, Sender::Call) {
         Attempt::Replied(Reply { value, gate: None }) => return Ok(value),
-        Attempt::Replied(reply) => return Box::pin(durable(engine, id, reply, within)).await,
+        Attempt::Replied(reply) => return Box::pin(durable(engine, id, reply, within, until())).await,
         Attempt::Waiting(queued) => queued,
         Attempt::Sent => unreachable!("a call waits"),
         Attempt::Panicked => {
@@ -616,7 +620,7 @@ where
             });
         }
     };
-    let deadline = engine.now().saturating_add(nanos(within));
+    let deadline = until();
     let reply = reply(queued, &engine.clock, deadline)
         .await
         .map_err(|no_reply| match no_reply {
@@ -629,16 +633,21 @@ where
         })?;
     match reply {
         Reply { value, gate: None } => Ok(value),
-        reply => Box::pin(durable(engine, id, reply, within)).await,
+        reply => Box::pin(durable(engine, id, reply, within, deadline)).await,
     }
 }
 
 /// Lets a reply out when what it reflects is durable.
-async fn durable<M, R>(engine: &Engine, id: &SessionId, reply: Reply<R>, within: Duration) -> Result<R, CallError<M>> {
+async fn durable<M, R>(
+    engine: &Engine,
+    id: &SessionId,
+    reply: Reply<R>,
+    within: Duration,
+    deadline: u64,
+) -> Result<R, CallError<M>> {
     let Reply { value, gate } = reply;
     let Some(batch) = gate else { return Ok(value) };
     let id = id.clone();
-    let deadline = engine.now().saturating_add(nanos(within));
     match engine.clock.before(deadline, batch.wait()).await {
         Some(Ok(())) => Ok(value),
         Some(Err(source)) => Err(CallError::NotSaved { id, source }),

@@ -471,7 +471,11 @@ fn begin<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>) {
     }
     let Some(batch) = keep.open.take() else { return };
     let snapshot = write(&durable::<P>().schema, process);
-    if snapshot.as_ref().ok().is_some_and(|snapshot| keep.durable.as_ref() == Some(snapshot)) {
+    if snapshot
+        .as_ref()
+        .ok()
+        .is_some_and(|snapshot| keep.durable.as_ref() == Some(snapshot))
+    {
         // Nothing has changed after all.
         return batch.settle(Ok(()));
     }

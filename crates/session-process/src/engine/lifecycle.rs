@@ -166,12 +166,15 @@ fn from_store<P: Process>(session: &Arc<Session<P>>) -> Making {
 }
 
 /// Brings a session back from the store. `Ok(false)`: there is none.
-pub(crate) async fn wake<P: Process>(engine: &Arc<Engine>, id: &SessionId) -> Result<bool, StartError> {
+pub(crate) async fn wake<P: Process>(
+    engine: &Arc<Engine>,
+    id: &SessionId,
+    within: Duration,
+    deadline: u64,
+) -> Result<bool, StartError> {
     let Some(records) = &engine.records else {
         return Ok(false);
     };
-    let within = engine.config.call_timeout;
-    let deadline = engine.now().saturating_add(nanos(within));
     loop {
         if let Some(found) = engine.registry.get(id) {
             if !found.is_closed() {
@@ -187,6 +190,17 @@ pub(crate) async fn wake<P: Process>(engine: &Arc<Engine>, id: &SessionId) -> Re
         }
         // Into the registry first, and then one look into the store: its answer is as new as the place, and whoever
         // else asks for the session waits there for it.
+        // First, so that an id that nobody knows takes up no place.
+        let there = engine
+            .clock
+            .before(deadline, records.is_there(SessionKey::of(id)))
+            .await;
+        let Some(there) = there else {
+            return Err(StartError::Timeout { id: id.clone(), within });
+        };
+        if !there.map_err(|error| start_error(id, Failure::InitFailed(Some(Arc::new(LoadError::Store(error))))))? {
+            return Ok(false);
+        }
         let session = match insert_from_store::<P>(engine, id) {
             Insert::Inserted(session) => session,
             Insert::Found(_) => continue,

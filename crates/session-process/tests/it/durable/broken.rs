@@ -218,3 +218,24 @@ async fn a_write_behind_that_succeeds_after_a_failure_is_not_repeated() {
     }
     assert_eq!(node.store.commits.load(SeqCst), commits);
 }
+
+#[tokio::test]
+async fn the_deadline_of_a_call_covers_the_way_back_from_sleep() {
+    let (node, id) = Node::started().await;
+    let next = node.again();
+    let gate = next.store.gate("load");
+    let (sessions, other) = (next.sessions.clone(), id.clone());
+    let hasty = tokio::spawn(async move {
+        let within = Duration::from_millis(500);
+        let outcome = sessions.call_within(&other, Total, within).await;
+        outcome.map_err(|error| error.kind())
+    });
+    gate.reached().await;
+    settled().await;
+    next.clock.advance(Duration::from_secs(1));
+    settled().await;
+    let is_over = hasty.is_finished();
+    next.store.ungate("load");
+    assert!(is_over, "its time was up");
+    assert_eq!(hasty.await.unwrap(), Err("timeout"));
+}
