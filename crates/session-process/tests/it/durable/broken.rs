@@ -239,3 +239,74 @@ async fn the_deadline_of_a_call_covers_the_way_back_from_sleep() {
     assert!(is_over, "its time was up");
     assert_eq!(hasty.await.unwrap(), Err("timeout"));
 }
+
+#[derive(Default, Serialize, Deserialize)]
+struct Desk {
+    served: u64,
+    #[serde(skip)]
+    waiting: Vec<ReplySender<u64>>,
+}
+
+impl Process for Desk {
+    const DURABILITY: Durability<Self> = Durability::write_through(Schema::json("desk", 1));
+}
+
+struct Wait;
+
+impl Handle<Wait> for Desk {
+    type Reply = Deferred<u64>;
+    async fn handle(&mut self, _: Wait, cx: &mut Context<Self>) -> Deferred<u64> {
+        cx.unchanged();
+        let (sender, reply) = cx.defer_reply();
+        self.waiting.push(sender);
+        reply
+    }
+}
+
+struct Serve;
+
+impl Handle<Serve> for Desk {
+    type Reply = ();
+    async fn handle(&mut self, _: Serve, _: &mut Context<Self>) {
+        self.served += 1;
+        for waiting in self.waiting.drain(..) {
+            waiting.send(self.served);
+        }
+    }
+}
+
+#[tokio::test]
+#[ignore = "not mended: a deferred reply passes no gate"]
+async fn a_deferred_reply_waits_for_the_state_that_it_reflects() {
+    let node = Node::<Desk>::new();
+    let id = id("a");
+    node.sessions.start(&id).await.unwrap();
+    let wait = {
+        let (sessions, id) = (node.sessions.clone(), id.clone());
+        tokio::spawn(async move { sessions.call_deferred(&id, Wait).await.map_err(|error| error.kind()) })
+    };
+    settled().await;
+    let gate = node.store.gate("commit");
+    node.sessions.cast(&id, Serve).unwrap();
+    gate.reached().await;
+    settled().await;
+    let is_out = wait.is_finished();
+    node.store.ungate("commit");
+    assert!(!is_out, "the store has no such state yet");
+    assert_eq!(wait.await.unwrap(), Ok(1));
+}
+
+#[tokio::test]
+async fn a_cast_to_a_session_that_is_falling_asleep_is_handled() {
+    let node = Node::<Notes>::with(|builder| builder.sleep_after(MINUTE));
+    let id = id("a");
+    node.sessions.start(&id).await.unwrap();
+    node.sessions.call(&id, Add(5)).await.unwrap();
+    node.clock.advance(MINUTE);
+    let gate = node.store.gate("commit");
+    node.sessions.expire_now().await;
+    gate.reached().await;
+    let cast = node.sessions.cast(&id, Add(1)).map_err(|error| error.kind());
+    node.store.ungate("commit");
+    assert_eq!(cast, Ok(()));
+}
