@@ -32,6 +32,11 @@ impl<P: Process> Context<P> {
         }
     }
 
+    /// The handler has asked for the session's end.
+    pub(crate) fn stops(&self) -> bool {
+        self.stop.is_some()
+    }
+
     pub(crate) fn take_unchanged(&mut self) -> bool {
         std::mem::take(&mut self.unchanged)
     }

@@ -206,7 +206,13 @@ impl<P: Process> Sessions<P> {
         let deadline = self.engine.now().saturating_add(crate::clock::nanos(within));
         let deferred = self.call(id, message).await?;
         match self.engine.clock.before(deadline, deferred.recv()).await {
-            Some(Some(reply)) => Ok(reply),
+            Some(Some(reply)) => {
+                // The state that it reflects may be on its way to the store.
+                if P::DURABILITY.0.is_some() {
+                    engine::settled::<P, M>(&self.engine, id, within, deadline).await?;
+                }
+                Ok(reply)
+            }
             Some(None) => Err(CallError::ReplyDropped { id: id.clone() }),
             None => Err(CallError::Timeout {
                 id: id.clone(),
@@ -294,11 +300,19 @@ impl<P: Process> Sessions<P> {
     /// [`NotStarted`], also if it has expired: it can't be brought back.
     pub fn touch(&self, id: &SessionId) -> Result<(), NotStarted> {
         let now = self.engine.now();
-        let touched = self.engine.registry.with(id, |session| session.touch(now));
-        self.found(id, touched.unwrap_or(false))
+        let touched = self
+            .engine
+            .registry
+            .with(id, |session| session.touch(now).then(|| session.kept().is_some()));
+        let touched = touched.flatten();
+        if let (Some(true), Some(records)) = (touched, &self.engine.records) {
+            records.note_use(SessionKey::of(id));
+        }
+        self.found(id, touched.is_some())
     }
 
-    /// Gives one session another idle timeout than the engine's; `None`: none.
+    /// Gives one session another idle timeout than the engine's; `None`: none. Of a durable session, until it leaves
+    /// memory: for good it is set in its record, with [`SessionRecords`](crate::records::SessionRecords).
     ///
     /// # Errors
     /// [`NotStarted`].
@@ -306,7 +320,8 @@ impl<P: Process> Sessions<P> {
         self.set_limit(id, |session| session.life().set_idle_timeout(timeout))
     }
 
-    /// Gives one session another lifetime than the engine's, counted from its start; `None`: any age.
+    /// Gives one session another lifetime than the engine's, counted from its start; `None`: any age. Of a durable
+    /// session as [`set_idle_timeout`](Self::set_idle_timeout).
     ///
     /// # Errors
     /// [`NotStarted`].

@@ -27,7 +27,7 @@ use super::{
     ticket::{Outcome, Ticket, Withdrawn},
 };
 use crate::{
-    CallError, CastError, EndReason, Handle, Process, PublicHandle, SessionId, SharedError, StartError,
+    CallError, CastError, EndReason, Handle, Process, PublicHandle, SaveError, SessionId, SharedError, StartError,
     clock::{Clock, nanos},
     events::Event,
 };
@@ -655,6 +655,65 @@ async fn durable<M, R>(
             let message = None;
             Err(CallError::Timeout { id, within, message })
         }
+    }
+}
+
+/// Waits until what a session has handled by now is durable: for a reply that came by another way.
+pub(crate) async fn settled<P: Process, M>(
+    engine: &Engine,
+    id: &SessionId,
+    within: Duration,
+    deadline: u64,
+) -> Result<(), CallError<M>> {
+    let gone = || CallError::NotSaved {
+        id: id.clone(),
+        source: SaveError::Gone,
+    };
+    let session = find::<P>(engine, id).map_err(|_| gone())?;
+    if session.kept.is_none() {
+        return Ok(());
+    }
+    let queued = Arc::new(Queued::<(), ()> {
+        ticket: Ticket::queued(()),
+        frame: chain::frame_for_queued_call(session.address()),
+        is_use: false,
+    });
+    let look = Arc::new(Look(Arc::clone(&queued))) as Arc<dyn Envelope<P>>;
+    match session.mailbox.push(look, usize::MAX) {
+        Push::Queued => {}
+        Push::Begin => run::spawn_drain(Turn::new(Arc::clone(&session))),
+        Push::Full(_) => unreachable!("there is no bound"),
+        Push::Closed(_) => return Err(gone()),
+    }
+    match reply(queued, &engine.clock, deadline).await {
+        Ok(reply) => durable(engine, id, reply, within, deadline).await,
+        Err(NoReply::Timeout(_)) => Err(CallError::Timeout {
+            id: id.clone(),
+            within,
+            message: None,
+        }),
+        Err(NoReply::Failed(..)) => Err(gone()),
+    }
+}
+
+/// A message that asks what is not durable yet.
+struct Look(Arc<Queued<(), ()>>);
+
+impl<P: Process> Envelope<P> for Look {
+    fn open(self: Arc<Self>, session: Arc<Session<P>>) -> Option<Run> {
+        self.0.ticket.open()?;
+        Some(Box::pin(async move {
+            let gate = keep::pending(session.core.borrow_mut().get_mut());
+            self.0.ticket.reply(Reply { value: (), gate });
+        }))
+    }
+
+    fn refuse(&self, why: Failure) {
+        self.0.ticket.refuse(why);
+    }
+
+    fn frame(&self) -> Option<Arc<Frame>> {
+        self.0.frame.clone()
     }
 }
 

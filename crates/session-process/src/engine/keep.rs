@@ -158,6 +158,12 @@ impl Drop for Keep {
 }
 
 impl Keep {
+    /// What is not durable yet.
+    fn newest(&self) -> Option<Arc<Batch>> {
+        let writing = self.writing.as_ref().map(|writing| &writing.batch);
+        self.open.as_ref().or(writing).cloned()
+    }
+
     fn settle_all(&mut self, outcome: &Result<(), SaveError>) {
         let writing = self.writing.take().map(|writing| writing.batch);
         for batch in writing.into_iter().chain(self.open.take()) {
@@ -256,10 +262,12 @@ impl Kept {
     }
 
     /// The record was moved by somebody else. False if that was this engine.
-    pub(super) async fn follow(&self, to: SessionKey) -> bool {
+    pub(super) async fn follow(&self, from: SessionKey, to: SessionKey) -> bool {
         let mut place = self.place.lock().await;
-        let moved = place.key != to;
-        place.key = to;
+        let moved = place.key == from;
+        if moved {
+            place.key = to;
+        }
         moved
     }
 
@@ -404,13 +412,13 @@ pub(super) fn handled<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>)
     session.kept.as_ref()?;
     let keep = core.keep.as_deref_mut()?;
     note_use(session, keep);
+    if core.cx.stops() {
+        // Its record is to go, and who has the reply relies on that.
+        return Some(Arc::clone(keep.open.get_or_insert_with(Batch::new)));
+    }
     if !changed {
         // It has read what others have changed, perhaps just now.
-        let newest = keep
-            .open
-            .as_ref()
-            .or(keep.writing.as_ref().map(|writing| &writing.batch));
-        return newest.filter(|_| *pace == Pace::Through).cloned();
+        return keep.newest().filter(|_| *pace == Pace::Through);
     }
     let batch = Arc::clone(keep.open.get_or_insert_with(Batch::new));
     match pace {
@@ -425,6 +433,11 @@ pub(super) fn handled<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>)
             None
         }
     }
+}
+
+/// What has been handled and is not durable yet. Only for the holder of the run right.
+pub(super) fn pending<P: Process>(core: &Core<P>) -> Option<Arc<Batch>> {
+    core.keep.as_deref()?.newest()
 }
 
 fn note_use<P: Process>(session: &Session<P>, keep: &mut Keep) {

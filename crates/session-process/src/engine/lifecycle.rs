@@ -190,17 +190,6 @@ pub(crate) async fn wake<P: Process>(
         }
         // Into the registry first, and then one look into the store: its answer is as new as the place, and whoever
         // else asks for the session waits there for it.
-        // First, so that an id that nobody knows takes up no place.
-        let there = engine
-            .clock
-            .before(deadline, records.is_there(SessionKey::of(id)))
-            .await;
-        let Some(there) = there else {
-            return Err(StartError::Timeout { id: id.clone(), within });
-        };
-        if !there.map_err(|error| start_error(id, Failure::InitFailed(Some(Arc::new(LoadError::Store(error))))))? {
-            return Ok(false);
-        }
         let session = match insert_from_store::<P>(engine, id) {
             Insert::Inserted(session) => session,
             Insert::Found(_) => continue,

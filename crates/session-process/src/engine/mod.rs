@@ -41,7 +41,7 @@ use tokio::sync::Notify;
 pub(crate) use self::sweep::sweep_all;
 pub(crate) use self::{
     chain::in_a_handler,
-    deliver::{call, cast, post_to_itself, push_to, send_to_itself},
+    deliver::{call, cast, post_to_itself, push_to, send_to_itself, settled},
     lifecycle::start,
     rotate::rotate,
     session::{AnySession, Leftover, Session},

@@ -35,10 +35,10 @@ fn follow(engine: &Arc<Engine>, ending: &Ending) {
         // By the records alone: the id is unknown here. It comes back under that.
         Ending::Rotated { from, to } => {
             if let Some(session) = engine.durable(from) {
-                let to = *to;
+                let (from, to) = (*from, *to);
                 engine.runtime.spawn(async move {
                     if let Some(kept) = session.kept()
-                        && kept.follow(to).await
+                        && kept.follow(from, to).await
                     {
                         session.end(EndReason::Asleep, Leftover::Refuse);
                     }

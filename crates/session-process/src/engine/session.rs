@@ -350,17 +350,25 @@ impl<P: Process> AnySession for Session<P> {
 
     fn kill(self: Arc<Self>, reason: EndReason) {
         let task = self.side.lock().kill();
-        let close = self.close(reason, Leftover::Refuse);
-        if let Some(task) = task {
-            task.abort();
-        }
-        if let (Some(kept), false) = (self.kept.clone(), reason.keeps_record()) {
-            // Nobody waits for a session that is cut off. If the store fails, the record is there until it expires.
-            self.engine.runtime.spawn(async move { kept.delete().await });
-        }
-        if close == Close::Begin {
-            // Nobody runs, so there is nothing to cut off: a `Turn` that is dropped ends its session without a word.
-            drop(Turn::new(self));
+        // If nobody runs, there is nothing to cut off: a `Turn` that is dropped ends its session without a word.
+        let idle = self.close(reason, Leftover::Refuse) == Close::Begin;
+        let kept = self.kept.clone().filter(|_| !reason.keeps_record());
+        let runtime = self.engine.runtime.clone();
+        let turn = idle.then(|| Turn::new(self));
+        let cut = move || {
+            if let Some(task) = task {
+                task.abort();
+            }
+            drop(turn);
+        };
+        match kept {
+            None => cut(),
+            // The id is free when the record is gone, so that nobody starts from what is being deleted. Nobody waits
+            // for it: if the store fails, the record is there until it expires.
+            Some(kept) => drop(runtime.spawn(async move {
+                let _ = kept.delete().await;
+                cut();
+            })),
         }
     }
 

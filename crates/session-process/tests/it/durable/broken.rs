@@ -276,7 +276,6 @@ impl Handle<Serve> for Desk {
 }
 
 #[tokio::test]
-#[ignore = "not mended: a deferred reply passes no gate"]
 async fn a_deferred_reply_waits_for_the_state_that_it_reflects() {
     let node = Node::<Desk>::new();
     let id = id("a");
@@ -309,4 +308,41 @@ async fn a_cast_to_a_session_that_is_falling_asleep_is_handled() {
     let cast = node.sessions.cast(&id, Add(1)).map_err(|error| error.kind());
     node.store.ungate("commit");
     assert_eq!(cast, Ok(()));
+}
+
+#[tokio::test]
+async fn a_logout_that_the_store_does_not_do_is_an_error() {
+    struct Leave;
+    impl Handle<Leave> for Ledger {
+        type Reply = ();
+        async fn handle(&mut self, _: Leave, cx: &mut Context<Self>) {
+            cx.unchanged();
+            cx.stop(EndReason::Stopped);
+        }
+    }
+    let (node, id) = Node::started().await;
+    node.store.fail("commit", 1);
+    assert_eq!(node.sessions.call(&id, Leave).await.unwrap_err().kind(), "not_saved");
+    assert!(node.sessions.exists(&id).await.unwrap(), "it can be tried again");
+    node.sessions.call(&id, Leave).await.unwrap();
+    assert!(node.record(&id).await.is_none());
+}
+
+#[tokio::test]
+async fn a_killed_session_is_not_started_from_what_is_being_deleted() {
+    let (node, id) = Node::started().await;
+    node.sessions.call(&id, Add(7)).await.unwrap();
+    let gate = node.store.gate("commit");
+    node.sessions.kill(&id).unwrap();
+    gate.reached().await;
+    let start = {
+        let (sessions, id) = (node.sessions.clone(), id.clone());
+        tokio::spawn(async move { sessions.start_with(&id, New).await })
+    };
+    settled().await;
+    assert!(!start.is_finished());
+    node.store.ungate("commit");
+    assert!(start.await.unwrap().unwrap());
+    assert_eq!(node.sessions.call(&id, Total).await.unwrap(), 0);
+    assert!(node.record(&id).await.is_some());
 }
