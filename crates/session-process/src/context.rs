@@ -62,7 +62,8 @@ impl<P: Process> Context<P> {
     }
 
     pub(crate) fn take_stop(&mut self) -> Option<EndReason> {
-        self.stop.take()
+        // Looks first: `take` would write to memory that most messages only read.
+        self.stop.is_some().then(|| self.stop.take()).flatten()
     }
 
     fn session(&self) -> Arc<Session<P>> {

@@ -17,6 +17,22 @@ pub struct Crowd<C: Contender> {
     sent: Arc<AtomicU64>,
 }
 
+/// How far the `nth` sender goes from one of `len` sessions to the next: with no divisor in common, so that it comes to
+/// all of them.
+fn step(len: usize, nth: usize) -> usize {
+    let gcd = |mut a: usize, mut b: usize| {
+        while b > 0 {
+            (a, b) = (b, a % b);
+        }
+        a
+    };
+    let coprime = (1..len).filter(|step| gcd(len, *step) == 1);
+    // Far from each other: a golden section of those there are.
+    let count = coprime.clone().count().max(1);
+    let chosen = (nth + 1) * (count * 618 / 1_000).max(1) % count;
+    coprime.clone().nth(chosen).unwrap_or(0)
+}
+
 impl<C: Contender> Crowd<C> {
     /// As many sessions as most rows have.
     pub const USUAL: usize = 10_000;
@@ -40,9 +56,23 @@ impl<C: Contender> Crowd<C> {
         })
     }
 
-    /// The ids again and again, from the `nth` of `of` starting points on.
+    /// All ids again and again, from the `nth` of `of` starting points on, each in an order of its own.
+    ///
+    /// In one order for all, those that run at the same time would go through the sessions right behind each other,
+    /// and the one behind would find every line of memory in the cache of the other: that measures the machine's
+    /// caches, not senders that seldom meet.
     pub fn round_trip(&self, nth: usize, of: usize) -> impl Iterator<Item = &C::Id> + Send {
-        self.ids.iter().cycle().skip(self.ids.len() * nth / of)
+        let len = self.ids.len();
+        let step = step(len, nth);
+        let mut at = len * nth / of;
+        std::iter::repeat_with(move || {
+            let id = &self.ids[at];
+            at += step;
+            if at >= len {
+                at -= len;
+            }
+            id
+        })
     }
 
     /// Notes that `ones` messages were sent that each added 1.

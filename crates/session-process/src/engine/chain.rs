@@ -215,19 +215,35 @@ fn frame_at(stack: &Stack, at: usize) -> Arc<Frame> {
 
 /// Puts a handler on the chain for the time of one poll. `called`: the code on this thread awaits its reply.
 #[inline]
-pub(crate) fn enter(session: usize, called: bool, frame: Option<Arc<Frame>>) -> Guard {
+pub(crate) fn enter(session: usize, called: bool) -> Guard {
+    // Small enough to be inlined, which the other is not: this is part of every message.
+    STACK.with(move |stack| {
+        push(stack, Entry { session, called });
+    });
+    Guard { left: false }
+}
+
+/// The same for a handler that was suspended: it brings its part of the chain.
+pub(crate) fn enter_again(session: usize, frame: Option<Arc<Frame>>) -> Guard {
     STACK.with(|stack| {
-        let at = stack.depth.get();
-        stack.depth.set(at + 1);
-        // Deeper than `check` allows only where somebody polls tasks inside a handler; such a chain is cut short.
-        if at < MAX_DEPTH {
-            stack.entries[at].set(Entry { session, called });
-            if let Some(frame) = frame {
-                set_frame(stack, at, frame);
-            }
+        let at = push(stack, Entry { session, called: false });
+        if let (true, Some(frame)) = (at < MAX_DEPTH, frame) {
+            set_frame(stack, at, frame);
         }
     });
     Guard { left: false }
+}
+
+/// Returns how deep it lies.
+#[inline]
+fn push(stack: &Stack, entry: Entry) -> usize {
+    let at = stack.depth.get();
+    stack.depth.set(at + 1);
+    // Deeper than `check` allows only where somebody polls tasks inside a handler; such a chain is cut short.
+    if let Some(place) = stack.entries.get(at) {
+        place.set(entry);
+    }
+    at
 }
 
 /// Takes the entry off again.
@@ -279,8 +295,8 @@ mod tests {
 
     #[test]
     fn a_call_back_to_any_waiting_caller_is_a_cycle() {
-        let _a = enter(1, true, None);
-        let _b = enter(2, true, None);
+        let _a = enter(1, true);
+        let _b = enter(2, true);
         assert_eq!(check(1), Chain::Cycle);
         assert_eq!(check(2), Chain::Cycle);
         assert_eq!(check(3), Chain::Free);
@@ -288,20 +304,20 @@ mod tests {
 
     #[test]
     fn the_sender_of_a_cast_may_be_called() {
-        let _a = enter(1, true, None);
-        let _b = enter(2, false, None);
+        let _a = enter(1, true);
+        let _b = enter(2, false);
         assert_eq!(check(1), Chain::Free);
     }
 
     #[test]
     fn a_suspended_handler_takes_its_callers_along_until_they_leave() {
-        let a = enter(1, true, None);
-        let frame = enter(2, true, None).suspend().expect("it has a caller");
+        let a = enter(1, true);
+        let frame = enter(2, true).suspend().expect("it has a caller");
         drop(a);
         let on_another_thread = || {
             let frame = Arc::clone(&frame);
             std::thread::spawn(move || {
-                let _b = enter(2, false, Some(frame));
+                let _b = enter_again(2, Some(frame));
                 check(1)
             })
             .join()
@@ -314,7 +330,7 @@ mod tests {
 
     #[test]
     fn depth_is_bounded() {
-        let guards: Vec<_> = (0..MAX_DEPTH).map(|session| enter(session, false, None)).collect();
+        let guards: Vec<_> = (0..MAX_DEPTH).map(|session| enter(session, false)).collect();
         assert_eq!(check(99), Chain::TooDeep);
         drop(guards);
         assert_eq!(check(99), Chain::Free);

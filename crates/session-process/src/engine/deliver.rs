@@ -10,7 +10,7 @@ use std::{
     any::type_name,
     cell::Cell,
     future::poll_fn,
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     task::Poll,
     time::{Duration, Instant},
 };
@@ -28,8 +28,7 @@ use super::{
 };
 use crate::{
     CallError, CastError, EndReason, Handle, Process, PublicHandle, SaveError, SessionId, SharedError, StartError,
-    clock::{Clock, nanos},
-    events::Event,
+    clock::nanos, events::Event,
 };
 
 /// Whether a handler may begin in this very poll: not too deep inside others, and in the engine's runtime, which the
@@ -247,7 +246,7 @@ where
                     if let Some(reason) = stop {
                         session.close(reason, Leftover::Refuse);
                     }
-                    session.proceed();
+                    session.proceed_here();
                     Attempt::Replied(reply)
                 }
                 Err(panic) => {
@@ -350,7 +349,8 @@ where
         .push(Arc::clone(&queued) as Arc<dyn Envelope<P>>, capacity);
     if let Push::Full(envelope) = push {
         // Messages whose senders took them back still have their places.
-        session.mailbox.retain(|envelope| !envelope.is_gone());
+        let withdrawn = session.engine.withdrawn.load(Ordering::Relaxed);
+        session.mailbox.clear_out(withdrawn, |envelope| !envelope.is_gone());
         push = session.mailbox.push(envelope, capacity);
     }
     let refusal = match push {
@@ -388,16 +388,22 @@ where
 }
 
 /// Waits for a reply, until `deadline`.
-async fn reply<M, R>(queued: Arc<Queued<M, R>>, clock: &Clock, deadline: u64) -> Result<Reply<R>, NoReply<M>> {
-    let mut wait = Wait { queued: Some(&queued) };
+async fn reply<M, R>(engine: &Engine, queued: Arc<Queued<M, R>>, deadline: u64) -> Result<Reply<R>, NoReply<M>> {
+    let mut wait = Wait {
+        engine,
+        queued: Some(&queued),
+    };
     let outcome = match patience(&queued.ticket).await {
         Some(outcome) => Some(outcome),
-        None => clock.before(deadline, poll_fn(|cx| queued.ticket.poll(cx))).await,
+        None => {
+            let reply = poll_fn(|cx| queued.ticket.poll(cx));
+            engine.clock.before(deadline, reply).await
+        }
     };
     wait.over();
     let outcome = match outcome {
         Some(outcome) => outcome,
-        None => match queued.ticket.withdraw() {
+        None => match withdraw(engine, &queued) {
             Withdrawn::NotBegun(message) => return Err(NoReply::Timeout(Some(message))),
             Withdrawn::Begun => return Err(NoReply::Timeout(None)),
             // It came at the last moment.
@@ -432,6 +438,7 @@ enum NoReply<M> {
 
 /// The caller's side of a wait: dropped before its time, it takes the message back.
 struct Wait<'a, M, R> {
+    engine: &'a Engine,
     queued: Option<&'a Queued<M, R>>,
 }
 
@@ -447,9 +454,16 @@ impl<M, R> Drop for Wait<'_, M, R> {
     fn drop(&mut self) {
         if let Some(queued) = self.queued {
             self.over();
-            drop(queued.ticket.withdraw());
+            drop(withdraw(self.engine, queued));
         }
     }
+}
+
+fn withdraw<M, R>(engine: &Engine, queued: &Queued<M, R>) -> Withdrawn<M, Reply<R>, Failure> {
+    let withdrawn = queued.ticket.withdraw();
+    // After it, so that who reads the new count finds the message gone.
+    engine.withdrawn.fetch_add(1, Ordering::Relaxed);
+    withdrawn
 }
 
 fn find<P: Process>(engine: &Engine, id: &SessionId) -> Result<Arc<Session<P>>, NotFound> {
@@ -621,7 +635,7 @@ where
         }
     };
     let deadline = until();
-    let reply = reply(queued, &engine.clock, deadline)
+    let reply = reply(engine, queued, deadline)
         .await
         .map_err(|no_reply| match no_reply {
             NoReply::Timeout(message) => CallError::Timeout {
@@ -685,7 +699,7 @@ pub(crate) async fn settled<P: Process, M>(
         Push::Full(_) => unreachable!("there is no bound"),
         Push::Closed(_) => return Err(gone()),
     }
-    match reply(queued, &engine.clock, deadline).await {
+    match reply(engine, queued, deadline).await {
         Ok(reply) => durable(engine, id, reply, within, deadline).await,
         Err(NoReply::Timeout(_)) => Err(CallError::Timeout {
             id: id.clone(),
@@ -723,6 +737,27 @@ where
     M: Send + 'static,
 {
     let begun = engine.events.watched().then(Instant::now);
+    let done = |session, message, took| Event::Cast { session, message, took };
+    // The error is large and rare: it is made where the way of every message has been left.
+    match cast_once::<P, M>(engine, id, message) {
+        Ok(()) => {
+            report::<M>(engine, id, begun, None, done);
+            Ok(())
+        }
+        Err((refusal, message)) => {
+            let error = cast_error::<P, M>(engine, id, refusal, message);
+            report::<M>(engine, id, begun, Some(error.kind()), done);
+            Err(error)
+        }
+    }
+}
+
+#[inline]
+fn cast_once<P, M>(engine: &Arc<Engine>, id: &SessionId, message: M) -> Result<(), (Uncast, M)>
+where
+    P: Handle<M>,
+    M: Send + 'static,
+{
     let found = match find::<P>(engine, id) {
         Err(NotFound::NotStarted) if P::DURABILITY.0.is_some() => {
             // Behind its `init`, so that a call after this cast comes after it.
@@ -730,41 +765,45 @@ where
         }
         found => found,
     };
-    let result = match found {
-        Ok(session) => match attempt(session, message, Sender::Cast) {
-            // A panic is the process's affair; the message was delivered.
-            Attempt::Replied(_) | Attempt::Waiting(_) | Attempt::Sent | Attempt::Panicked => Ok(()),
-            Attempt::Refused(refusal, message) => Err(match refusal {
-                Refusal::NotStarted | Refusal::SelfCall => CastError::NotStarted {
-                    id: id.clone(),
-                    message,
-                },
-                Refusal::MailboxFull => CastError::MailboxFull {
-                    id: id.clone(),
-                    capacity: engine.config.mailbox_capacity,
-                    message,
-                },
-            }),
-        },
-        Err(NotFound::NotStarted) => Err(CastError::NotStarted {
+    let session = match found {
+        Ok(session) => session,
+        Err(NotFound::NotStarted) => return Err((Uncast::NotStarted, message)),
+        Err(NotFound::WrongProcess) => return Err((Uncast::WrongProcess, message)),
+    };
+    match attempt(session, message, Sender::Cast) {
+        // A panic is the process's affair; the message was delivered.
+        Attempt::Replied(_) | Attempt::Waiting(_) | Attempt::Sent | Attempt::Panicked => Ok(()),
+        Attempt::Refused(Refusal::MailboxFull, message) => Err((Uncast::MailboxFull, message)),
+        Attempt::Refused(Refusal::NotStarted | Refusal::SelfCall, message) => Err((Uncast::NotStarted, message)),
+    }
+}
+
+/// Why a message was not accepted.
+enum Uncast {
+    NotStarted,
+    WrongProcess,
+    MailboxFull,
+}
+
+#[cold]
+fn cast_error<P: Process, M>(engine: &Engine, id: &SessionId, why: Uncast, message: M) -> CastError<M> {
+    match why {
+        Uncast::NotStarted => CastError::NotStarted {
             id: id.clone(),
             message,
-        }),
-        Err(NotFound::WrongProcess) => Err(CastError::WrongProcess {
+        },
+        Uncast::WrongProcess => CastError::WrongProcess {
             expected: type_name::<P>(),
             found: process_of(engine, id),
             id: id.clone(),
             message,
-        }),
-    };
-    report::<M>(
-        engine,
-        id,
-        begun,
-        result.as_ref().err().map(CastError::kind),
-        |session, message, took| Event::Cast { session, message, took },
-    );
-    result
+        },
+        Uncast::MailboxFull => CastError::MailboxFull {
+            id: id.clone(),
+            capacity: engine.config.mailbox_capacity,
+            message,
+        },
+    }
 }
 
 /// A message from a session's own timer, effect or handler. Resolves when it has been handled; false if the session
@@ -816,7 +855,7 @@ pub(super) async fn started<P: Process>(session: &Arc<Session<P>>, deadline: u64
         Push::Full(_) => unreachable!("there is no bound"),
         Push::Closed(_) => return Started::Closed,
     }
-    match reply(queued, &session.engine.clock, deadline).await {
+    match reply(&session.engine, queued, deadline).await {
         Ok(_) => Started::Yes,
         Err(NoReply::Timeout(_)) => Started::Timeout,
         Err(NoReply::Failed(failure, _)) => Started::Failed(failure),
@@ -851,8 +890,8 @@ impl<P: Process> Envelope<P> for Knock {
 }
 
 /// The wait of a start for its own `init`, which goes on in a task.
-pub(super) async fn init_done(ticket: Arc<InitTicket>, clock: &Clock, deadline: u64) -> Option<Result<(), Failure>> {
-    match reply(ticket.0.clone(), clock, deadline).await {
+pub(super) async fn init_done(engine: &Engine, ticket: Arc<InitTicket>, deadline: u64) -> Option<Result<(), Failure>> {
+    match reply(engine, ticket.0.clone(), deadline).await {
         Ok(_) => Some(Ok(())),
         Err(NoReply::Timeout(_)) => None,
         Err(NoReply::Failed(failure, _)) => Some(Err(failure)),

@@ -29,7 +29,7 @@ pub(super) fn poll_here<F: Future + ?Sized>(
     called: bool,
     future: Pin<&mut F>,
 ) -> Result<F::Output, Option<Arc<Frame>>> {
-    let on_chain = chain::enter(session, called, None);
+    let on_chain = chain::enter(session, called);
     match future.poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => Ok(output),
         Poll::Pending => Err(on_chain.suspend()),
@@ -83,7 +83,7 @@ impl<F: Future + ?Sized> Future for Guarded<F> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
-        let on_chain = chain::enter(this.session, false, this.frame.take());
+        let on_chain = chain::enter_again(this.session, this.frame.take());
         match catch_unwind(AssertUnwindSafe(|| this.future.as_mut().poll(cx))) {
             Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
             Ok(Poll::Pending) => {

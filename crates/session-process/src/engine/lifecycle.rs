@@ -270,7 +270,7 @@ fn start_error(id: &SessionId, failure: Failure) -> StartError {
 async fn begin<P: Process>(session: Arc<Session<P>>, run: Making, deadline: u64) -> Result<bool, StartError> {
     let begun = match begin_here(&session, run) {
         Begun::Done(outcome) => outcome,
-        Begun::Waiting(ticket) => match deliver::init_done(ticket, &session.engine.clock, deadline).await {
+        Begun::Waiting(ticket) => match deliver::init_done(&session.engine, ticket, deadline).await {
             Some(outcome) => outcome,
             None => {
                 return Err(StartError::Timeout {
@@ -513,7 +513,7 @@ async fn hook<P: Process>(
     // Made only if the hook waits: most don't, and a timer is not free.
     let mut time_is_up = pin!(None);
     let ended = poll_fn(|task| {
-        let on_chain = chain::enter(session.address(), false, frame.take());
+        let on_chain = chain::enter_again(session.address(), frame.take());
         let polled = catch_unwind(AssertUnwindSafe(|| {
             let hook = hook.as_mut().as_pin_mut().expect("dropped below");
             hook.poll(task)

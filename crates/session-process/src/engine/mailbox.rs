@@ -51,7 +51,22 @@ pub(crate) struct Mailbox<T> {
 }
 
 /// A session whose messages are all handled in place never has one, and pays one word for it.
-type Queue<T> = Option<Box<VecDeque<T>>>;
+type Queue<T> = Option<Box<Waiting<T>>>;
+
+struct Waiting<T> {
+    messages: VecDeque<T>,
+    /// What [`Mailbox::clear_out`] was told when it last looked.
+    cleared_out: usize,
+}
+
+impl<T> Default for Waiting<T> {
+    fn default() -> Self {
+        Self {
+            messages: VecDeque::new(),
+            cleared_out: 0,
+        }
+    }
+}
 
 /// What became of a pushed message.
 #[derive(Debug)]
@@ -136,11 +151,11 @@ impl<T> Mailbox<T> {
         if self.is_closed() {
             return Push::Closed(message);
         }
-        let queue = queue.get_or_insert_default();
-        if queue.len() >= capacity {
+        let messages = &mut queue.get_or_insert_default().messages;
+        if messages.len() >= capacity {
             return Push::Full(message);
         }
-        queue.push_back(message);
+        messages.push_back(message);
         let before = self.bits.fetch_or(QUEUED | RUNNING, Ordering::AcqRel);
         if before & RUNNING == 0 {
             Push::Begin
@@ -162,10 +177,10 @@ impl<T> Mailbox<T> {
     pub(crate) fn next(&self) -> Next<T> {
         let mut queue = self.queue.lock();
         if let Some(waiting) = &mut *queue {
-            if let Some(message) = waiting.pop_front() {
+            if let Some(message) = waiting.messages.pop_front() {
                 return Next::Message(message);
             }
-            if waiting.capacity() > KEPT_CAPACITY {
+            if waiting.messages.capacity() > KEPT_CAPACITY {
                 *queue = None;
             }
         }
@@ -192,13 +207,17 @@ impl<T> Mailbox<T> {
 
     /// Takes everything that waits, to hand it back to its senders.
     pub(crate) fn take(&self) -> VecDeque<T> {
-        self.queue.lock().take().map(|queue| *queue).unwrap_or_default()
+        self.queue.lock().take().map(|queue| queue.messages).unwrap_or_default()
     }
 
-    /// Drops what waits and isn't wanted any more.
-    pub(crate) fn retain(&self, wanted: impl FnMut(&T) -> bool) {
-        if let Some(queue) = &mut *self.queue.lock() {
-            queue.retain(wanted);
+    /// Drops what waits and isn't wanted any more, if anything has been withdrawn since it last did: `withdrawn` counts
+    /// that. Otherwise each message that a full mailbox refuses would pay for a look at all that wait.
+    pub(crate) fn clear_out(&self, withdrawn: usize, wanted: impl FnMut(&T) -> bool) {
+        if let Some(waiting) = &mut *self.queue.lock()
+            && waiting.cleared_out != withdrawn
+        {
+            waiting.cleared_out = withdrawn;
+            waiting.messages.retain(wanted);
         }
     }
 
@@ -211,6 +230,6 @@ impl<T> Mailbox<T> {
     }
 
     pub(crate) fn waiting(&self) -> usize {
-        self.queue.lock().as_ref().map_or(0, |queue| queue.len())
+        self.queue.lock().as_ref().map_or(0, |queue| queue.messages.len())
     }
 }

@@ -31,7 +31,7 @@ use std::{
     num::NonZeroU32,
     sync::{
         Arc, Weak,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -82,6 +82,8 @@ pub(crate) struct Engine {
     emptied: Notify,
     started: AtomicU64,
     ended: AtomicU64,
+    /// Waits that were given up; see [`Mailbox::clear_out`](mailbox::Mailbox::clear_out).
+    withdrawn: AtomicUsize,
 }
 
 impl Engine {
@@ -111,6 +113,7 @@ impl Engine {
             emptied: Notify::new(),
             started: AtomicU64::new(0),
             ended: AtomicU64::new(0),
+            withdrawn: AtomicUsize::new(0),
         });
         sweep::spawn(&engine);
         one_life::watch(&engine);
@@ -187,7 +190,14 @@ impl Engine {
     /// Takes an ended session out of the registry.
     fn forget(&self, session: &dyn AnySession) {
         if session.kept().is_some() {
-            self.by_key.lock().remove(&SessionKey::of(&session.id()));
+            let key = SessionKey::of(&session.id());
+            let mut by_key = self.by_key.lock();
+            if by_key
+                .get(&key)
+                .is_some_and(|known| std::ptr::addr_eq(known.as_ptr(), session))
+            {
+                by_key.remove(&key);
+            }
         }
         let last = self.registry.remove(session);
         self.ended.fetch_add(1, Ordering::Relaxed);

@@ -89,11 +89,19 @@ impl Engine {
         self.by_key.lock().get(key)?.upgrade()
     }
 
-    /// A durable session has another id.
-    pub(super) fn rekey(&self, from: &SessionKey, to: SessionKey) {
+    /// A durable session has another id. Returns who was known by that before.
+    pub(super) fn rekey(&self, from: &SessionKey, to: SessionKey) -> Option<Weak<dyn AnySession>> {
         let mut by_key = self.by_key.lock();
-        if let Some(session) = by_key.remove(from) {
-            by_key.insert(to, session);
+        let session = by_key.remove(from)?;
+        by_key.insert(to, session)
+    }
+
+    /// It has not, after all.
+    pub(super) fn unkey(&self, to: SessionKey, displaced: Option<Weak<dyn AnySession>>) {
+        let mut by_key = self.by_key.lock();
+        match displaced {
+            Some(session) => drop(by_key.insert(to, session)),
+            None => drop(by_key.remove(&to)),
         }
     }
 }

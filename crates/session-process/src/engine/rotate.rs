@@ -53,8 +53,20 @@ async fn durable(engine: &Engine, kept: &Kept, id: &SessionId, to: &SessionId) -
         session.end(EndReason::Terminated, Leftover::Refuse);
     }
     outcome(moved, id, to)?;
-    engine.rekey(&SessionKey::of(id), SessionKey::of(to));
-    in_memory(engine, id, to)
+    let displaced = engine.rekey(&SessionKey::of(id), SessionKey::of(to));
+    let Err(error) = in_memory(engine, id, to) else {
+        return Ok(());
+    };
+    engine.unkey(SessionKey::of(to), displaced);
+    match (error, engine.registry.get(id)) {
+        // Somebody was started under the new id while its record was on the way there: the session is theirs by now.
+        // Ours leaves nothing behind that the record does not hold.
+        (RotateError::Taken { .. }, Some(session)) => {
+            session.end(EndReason::Asleep, Leftover::Refuse);
+            Ok(())
+        }
+        (error, _) => Err(error),
+    }
 }
 
 /// It is not in memory; perhaps in the store.

@@ -14,6 +14,10 @@ use crate::{EndReason, Process, events::Event, process::Expiry};
 /// Messages that a task handles before it lets others have their turn on its thread.
 const SLICE: usize = 64;
 
+/// Messages of others that a sender handles after its own, before it leaves them to a task. Most queues are shorter:
+/// those who had to queue met somebody for a moment.
+const SLICE_IN_PLACE: usize = 8;
+
 /// The future that handles one message: it replies by itself.
 pub(super) type Run = Pin<Box<dyn Future<Output = ()> + Send>>;
 
@@ -100,10 +104,24 @@ pub(super) fn spawn_drain<P: Process>(turn: Turn<P>) {
     session.spawn(drain(turn));
 }
 
-/// Handles what waits, in order, until nothing does.
-pub(super) async fn drain<P: Process>(mut turn: Turn<P>) {
+/// For a sender whose message is done: handles what came meanwhile where it stands.
+///
+/// A task would come later, and until then every further message has to queue too. If senders keep all threads busy
+/// (a cast never waits), that lasts until the mailbox is full.
+pub(super) fn drain_in_place<P: Process>(turn: Turn<P>) {
     let session = Arc::clone(turn.session());
-    let mut handled = 0usize;
+    session.run_in_place(drain_sliced(turn, SLICE_IN_PLACE));
+}
+
+/// Handles what waits, in order, until nothing does.
+pub(super) async fn drain<P: Process>(turn: Turn<P>) {
+    drain_sliced(turn, SLICE).await;
+}
+
+/// The same, with the first pause after `first` messages.
+async fn drain_sliced<P: Process>(mut turn: Turn<P>, first: usize) {
+    let session = Arc::clone(turn.session());
+    let mut left = first;
     loop {
         match session.mailbox.next() {
             Next::Message(envelope) => {
@@ -133,8 +151,9 @@ pub(super) async fn drain<P: Process>(mut turn: Turn<P>) {
             }
             Next::Closed => return lifecycle::end(turn).await,
         }
-        handled += 1;
-        if handled.is_multiple_of(SLICE) {
+        left -= 1;
+        if left == 0 {
+            left = SLICE;
             tokio::task::yield_now().await;
         }
     }

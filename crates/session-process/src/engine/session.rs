@@ -32,20 +32,21 @@ use crate::{
     CallError, Context, EndReason, Process, SessionId, SharedError, clock::nanos, process::Expiry, sync::Mutex,
 };
 
-/// In this order in memory: with the counts of its `Arc` before it, the first cache line holds what finds the session
-/// and takes its run right, the second what a message in place needs. What is below that is for those that wait.
+/// In this order in memory. What a message in place writes comes first and lies together, with the counts of the `Arc`
+/// before it: a line of the cache that was written travels between cores, one that is only read is in both of them.
+/// Then what such a message reads, and below that what is for those that wait.
 #[repr(C)]
 pub(crate) struct Session<P: Process> {
+    pub(super) mailbox: Mailbox<Arc<dyn Envelope<P>>>,
+    pub(super) core: AtomicRefCell<SyncWrapper<Core<P>>>,
+    pub(super) life: Life,
+    pub(super) engine: Arc<Engine>,
     id: SessionId,
     /// The id is another one by now, in `side`.
     rotated: AtomicBool,
     /// Its `init` has succeeded.
     ready: AtomicBool,
     ending: AtomicU8,
-    pub(super) mailbox: Mailbox<Arc<dyn Envelope<P>>>,
-    pub(super) life: Life,
-    pub(super) engine: Arc<Engine>,
-    pub(super) core: AtomicRefCell<SyncWrapper<Core<P>>>,
     pub(super) side: Mutex<Side>,
     /// Where its state is kept, if it is.
     pub(crate) kept: Option<Arc<Kept>>,
@@ -176,14 +177,27 @@ impl<P: Process> Session<P> {
     }
 
     /// For the holder of the run right whose message is done: gives the right up, or sees to what came meanwhile.
+    #[inline]
     pub(super) fn proceed(self: Arc<Self>) {
-        if self.mailbox.release() {
-            return;
+        if !self.mailbox.release() {
+            self.proceed_with(run::spawn_drain);
         }
+    }
+
+    /// The same for a sender, which lends a hand with the queue.
+    #[inline]
+    pub(super) fn proceed_here(self: Arc<Self>) {
+        if !self.mailbox.release() {
+            self.proceed_with(run::drain_in_place);
+        }
+    }
+
+    #[cold]
+    fn proceed_with(self: Arc<Self>, drain: impl FnOnce(Turn<P>)) {
         if self.mailbox.is_closed() && self.mailbox.waiting() == 0 {
             lifecycle::end_in_place(Turn::new(self));
         } else {
-            run::spawn_drain(Turn::new(self));
+            drain(Turn::new(self));
         }
     }
 

@@ -1,6 +1,14 @@
 //! Shutting an engine down: nothing new, everything that was accepted handled, every hook run, within a deadline.
 
-use std::{sync::atomic::Ordering, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::task::JoinSet;
 
 use super::{Engine, session::Leftover};
 use crate::{EndReason, PublicHandle, clock::nanos};
@@ -8,6 +16,12 @@ use crate::{EndReason, PublicHandle, clock::nanos};
 /// Sessions that are ended in one go, before others get the thread: some 200 microseconds. Giving it up costs 10 to 20
 /// of them, as another thread takes the task over.
 const SLICE: usize = 512;
+
+/// From this many sessions on, several tasks end them: some milliseconds of work.
+const MANY: usize = 8_192;
+
+/// How many tasks at the most. Others have a claim to the threads of the runtime too.
+const MOST_AT_IT: usize = 4;
 
 /// After the deadline: how long tasks that were aborted may take to be gone. They are dropped as soon as their thread
 /// comes to them, so only a handler that blocks its thread is still there then.
@@ -25,7 +39,7 @@ pub struct ShutdownReport {
 }
 
 impl Engine {
-    pub(crate) async fn shutdown(&self, deadline: Duration) -> ShutdownReport {
+    pub(crate) async fn shutdown(self: &Arc<Self>, deadline: Duration) -> ShutdownReport {
         let deadline = self.now().saturating_add(nanos(deadline));
         self.closing.store(true, Ordering::Release);
         let before = self.registry.len();
@@ -61,9 +75,37 @@ impl Engine {
     }
 
     /// Asks every session to end, and doesn't wait for it. Returns how many were asked.
-    pub(crate) async fn end_all(&self, reason: EndReason, leftover: Leftover) -> usize {
+    ///
+    /// # Cancel safety
+    /// Those that were asked end.
+    pub(crate) async fn end_all(self: &Arc<Self>, reason: EndReason, leftover: Leftover) -> usize {
+        let next = Arc::new(AtomicUsize::new(0));
+        let mut helpers = JoinSet::new();
+        if self.registry.len() >= MANY {
+            for _ in 1..self.runtime.metrics().num_workers().min(MOST_AT_IT) {
+                let (engine, next) = (Arc::clone(self), Arc::clone(&next));
+                helpers.spawn_on(
+                    async move { engine.end_shards(&next, reason, leftover).await },
+                    &self.runtime,
+                );
+            }
+        }
+        let mut asked = self.end_shards(&next, reason, leftover).await;
+        while let Some(helper) = helpers.join_next().await {
+            // It fails only with the runtime, which takes the sessions along.
+            asked += helper.unwrap_or(0);
+        }
+        asked
+    }
+
+    /// Shard by shard, with whoever else takes its numbers from `next`.
+    async fn end_shards(&self, next: &AtomicUsize, reason: EndReason, leftover: Leftover) -> usize {
         let mut asked = 0usize;
-        for shard in 0..self.registry.shards() {
+        loop {
+            let shard = next.fetch_add(1, Ordering::Relaxed);
+            if shard >= self.registry.shards() {
+                return asked;
+            }
             for session in self.registry.collect(shard) {
                 if session.is_closed() {
                     continue;
@@ -75,6 +117,5 @@ impl Engine {
                 }
             }
         }
-        asked
     }
 }

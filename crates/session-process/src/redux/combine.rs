@@ -6,9 +6,6 @@
 /// A line is `field: Reducer => Variant`; the combined action has that variant for the slice's actions, and is made
 /// from them by `From`. So an action reaches its slice by its type, and by name it is `slice.action`.
 ///
-/// With `durable(…)` behind the action's name, that is its [`DURABILITY`](crate::redux::Reducer::DURABILITY):
-/// `struct Visitor => VisitorAction durable(Durability::write_through(Schema::json("visitor", 1))) { … }`.
-///
 /// ```
 /// use serde::{Deserialize, Serialize};
 /// use session_process::{SessionId, Sessions, redux::{self, Reducer, Setup, Store}};
@@ -90,6 +87,38 @@
 /// let mut pair = Pair::default();
 /// pair.reduce(&PairAction::Left(1));
 /// assert_eq!((pair.left.0, pair.right.0), (1, 0));
+/// ```
+///
+/// With `durable(…)` behind the action's name, that is its [`DURABILITY`](crate::redux::Reducer::DURABILITY):
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use serde::{Deserialize, Serialize};
+/// # use session_process::{Durability, Schema, SessionId, Sessions, records::SessionRecords, store::MemoryStore};
+/// # use session_process::redux::{self, Reducer, Store};
+/// # #[derive(Clone, Default, Serialize, Deserialize)] struct Counter(i64);
+/// # impl Reducer for Counter { type Action = i64; fn reduce(&mut self, n: &i64) { self.0 += n; } }
+/// redux::combine! {
+///     #[derive(Clone, Default, Serialize, Deserialize)]
+///     struct Visitor => VisitorAction durable(Durability::write_through(Schema::json("visitor", 1))) {
+///         visits: Counter => Visits,
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let store = Arc::new(MemoryStore::new());
+/// let id = SessionId::generate();
+/// for visits in 1..=2 {
+///     // A program that ends without a word, and the next one.
+///     let records = SessionRecords::builder_over(store.clone()).build()?;
+///     let sessions = Sessions::<Store<Visitor>>::builder().records(records).build()?;
+///     if visits == 1 {
+///         sessions.start(&id).await?;
+///     }
+///     sessions.dispatch(&id, 1).await?;
+///     assert_eq!(sessions.state(&id).await?.visits.0, visits);
+/// }
+/// # Ok(()) }
 /// ```
 #[macro_export]
 macro_rules! combine_reducers {

@@ -224,12 +224,18 @@ struct Sending<T> {
 }
 
 impl<T> Sending<T> {
-    fn put(&mut self, value: T, hold: bool) {
+    /// Returns whether there is a reader. Only here is it asked: a selection that has not changed touches no memory
+    /// but its own, and of a reader that goes the store is told by a message anyway.
+    fn put(&mut self, value: T, hold: bool) -> bool {
+        if self.slot.is_abandoned() {
+            return false;
+        }
         if hold {
             self.staged = Some(value);
         } else {
             self.slot.put(value);
         }
+        true
     }
 
     fn publish(&mut self) {
@@ -256,16 +262,15 @@ where
     F: Fn(&R) -> T + Send,
     T: PartialEq + Clone + Send,
 {
+    #[inline]
     fn look(&mut self, state: &R, hold: bool) -> bool {
-        if self.sending.slot.is_abandoned() {
-            return false;
-        }
         let now = (self.select)(state);
-        if now != self.last {
-            self.sending.put(now.clone(), hold);
-            self.last = now;
+        if now == self.last {
+            return true;
         }
-        true
+        let goes_on = self.sending.put(now.clone(), hold);
+        self.last = now;
+        goes_on
     }
 
     fn publish(&mut self) {
@@ -292,16 +297,14 @@ where
     F: for<'a> Fn(&'a R) -> &'a T + Send,
     T: PartialEq + Clone + Send,
 {
+    #[inline]
     fn look(&mut self, state: &R, hold: bool) -> bool {
-        if self.sending.slot.is_abandoned() {
-            return false;
-        }
         let now = (self.select)(state);
-        if *now != self.last {
-            self.last = now.clone();
-            self.sending.put(now.clone(), hold);
+        if *now == self.last {
+            return true;
         }
-        true
+        self.last = now.clone();
+        self.sending.put(now.clone(), hold)
     }
 
     fn publish(&mut self) {

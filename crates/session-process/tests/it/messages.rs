@@ -256,3 +256,49 @@ async fn ids_that_are_malformed_never_reach_the_engine() {
     sessions.start(&id(&longest)).await.unwrap();
     assert!(sessions.is_started(&id(&longest)));
 }
+
+/// Holds the thread that handles it.
+struct Block(std::sync::mpsc::Sender<()>, std::sync::mpsc::Receiver<()>);
+
+impl session_process::Handle<Block> for Other {
+    type Reply = ();
+
+    async fn handle(&mut self, Block(begun, go_on): Block, _: &mut session_process::Context<Self>) {
+        begun.send(()).unwrap();
+        go_on.recv().unwrap();
+    }
+}
+
+struct Tell(std::sync::mpsc::Sender<u64>, u64);
+
+impl session_process::Handle<Tell> for Other {
+    type Reply = ();
+
+    async fn handle(&mut self, Tell(told, n): Tell, _: &mut session_process::Context<Self>) {
+        told.send(n).unwrap();
+    }
+}
+
+/// Where senders keep all threads busy, a task would come too late: until then all that is sent would have to queue.
+#[tokio::test]
+async fn what_queued_behind_a_busy_sender_is_handled_by_it_and_in_order() {
+    let sessions = session_process::Sessions::<Other>::builder().build().unwrap();
+    sessions.start(&id("a")).await.unwrap();
+    let (begun, has_begun) = std::sync::mpsc::channel();
+    let (go_on, wait) = std::sync::mpsc::channel();
+    let (told, tells) = std::sync::mpsc::channel();
+    let (away, runtime) = (sessions.clone(), tokio::runtime::Handle::current());
+    let busy = std::thread::spawn(move || {
+        let _in = runtime.enter();
+        away.cast(&id("a"), Block(begun, wait)).unwrap();
+    });
+    has_begun.recv().unwrap();
+    for n in 0..3 {
+        sessions.cast(&id("a"), Tell(told.clone(), n)).unwrap();
+    }
+    assert!(tells.try_recv().is_err(), "one message at a time");
+    go_on.send(()).unwrap();
+    busy.join().unwrap();
+    // This runtime has one thread, and we have not given it up: no task has run.
+    assert_eq!(tells.try_iter().collect::<Vec<_>>(), [0, 1, 2]);
+}

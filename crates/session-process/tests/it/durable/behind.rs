@@ -77,6 +77,28 @@ async fn a_shutdown_writes_what_is_left() {
 }
 
 #[tokio::test]
+async fn a_shutdown_tries_again_until_its_deadline() {
+    let (node, id) = started().await;
+    node.sessions.call(&id, Add(5)).await.unwrap();
+    node.store.fail("commit", 2);
+    let sessions = node.sessions.clone();
+    let shutdown = tokio::spawn(async move { sessions.shutdown(MINUTE).await });
+    let clock = node.clock.clone();
+    let ticks = async {
+        loop {
+            alarms_are_set().await;
+            clock.advance(Duration::from_millis(500));
+        }
+    };
+    let report = tokio::select! {
+        report = shutdown => report.unwrap(),
+        () = ticks => unreachable!(),
+    };
+    assert!(report.cut.is_empty());
+    assert_eq!(node.stored(&id).await.unwrap(), r#"{"count":5}"#);
+}
+
+#[tokio::test]
 async fn sleep_writes_what_is_left() {
     let node = Node::<Notes>::with(|builder| builder.sleep_after(MINUTE / 2));
     let id = id("a");

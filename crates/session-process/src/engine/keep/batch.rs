@@ -1,0 +1,58 @@
+//! [`Batch`]: the replies that wait for one write.
+
+use std::sync::{Arc, OnceLock};
+
+use tokio::sync::Notify;
+
+use crate::SaveError;
+
+/// Changes that become durable together.
+pub(crate) struct Batch {
+    /// What the store said. Known before the batch is settled, if that takes the process back.
+    pub(super) written: OnceLock<Result<(), SaveError>>,
+    outcome: OnceLock<Result<(), SaveError>>,
+    told: Notify,
+}
+
+impl Batch {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            written: OnceLock::new(),
+            outcome: OnceLock::new(),
+            told: Notify::new(),
+        })
+    }
+
+    pub(super) fn settle(&self, outcome: Result<(), SaveError>) {
+        let _ = self.outcome.set(outcome);
+        self.told.notify_waiters();
+    }
+
+    /// Whether the change is durable.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub(crate) async fn wait(&self) -> Result<(), SaveError> {
+        self.known(&self.outcome).await
+    }
+
+    /// What the store said, as soon as it has.
+    pub(super) async fn written(&self) -> Result<(), SaveError> {
+        self.known(&self.written).await
+    }
+
+    /// The store has said something that takes the process back.
+    pub(super) fn failed(&self) {
+        self.told.notify_waiters();
+    }
+
+    async fn known(&self, what: &OnceLock<Result<(), SaveError>>) -> Result<(), SaveError> {
+        loop {
+            let told = self.told.notified();
+            if let Some(known) = what.get() {
+                return known.clone();
+            }
+            told.await;
+        }
+    }
+}

@@ -1,0 +1,171 @@
+//! [`Kept`]: where a durable session is kept. Writes, rotation and deletion exclude each other here.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use tokio::sync::Mutex as AsyncMutex;
+
+use crate::{
+    SaveError, SessionId,
+    records::SessionRecords,
+    store::{Change, Conflict, Edit, Expect, Op, SessionKey, Snapshot, StoreError, Version},
+};
+
+/// How often a write is repeated because others change the record, but not the snapshot.
+const ATTEMPTS: usize = 16;
+
+/// Where a durable session is kept.
+pub(crate) struct Kept {
+    pub(in crate::engine) records: SessionRecords,
+    pub(in crate::engine) place: AsyncMutex<Place>,
+    /// This engine itself is deleting it, or giving it another id.
+    busy: AtomicBool,
+}
+
+/// Says so while it lives: a caller that goes away must not leave its session busy for good, as that hears of no end.
+struct Busy<'a>(&'a AtomicBool);
+
+impl<'a> Busy<'a> {
+    fn new(busy: &'a AtomicBool) -> Self {
+        busy.store(true, Ordering::Release);
+        Self(busy)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+pub(in crate::engine) struct Place {
+    pub(in crate::engine) key: SessionKey,
+    pub(in crate::engine) version: Version,
+    /// The record is deleted: nothing is written any more.
+    pub(in crate::engine) gone: bool,
+}
+
+impl Kept {
+    pub(in crate::engine) fn new(records: &SessionRecords, id: &SessionId) -> Arc<Self> {
+        Arc::new(Self {
+            records: records.clone(),
+            place: AsyncMutex::new(Place {
+                key: SessionKey::of(id),
+                version: Version::default(),
+                gone: false,
+            }),
+            busy: AtomicBool::new(false),
+        })
+    }
+
+    /// Writes a snapshot where `before` was.
+    pub(super) async fn save(&self, snapshot: &Snapshot, before: Option<&Snapshot>) -> Result<(), SaveError> {
+        let mut place = self.place.lock().await;
+        for _ in 0..ATTEMPTS {
+            if place.gone {
+                return Err(SaveError::Gone);
+            }
+            let edit = Edit {
+                snapshot: Some(Some(snapshot.clone())),
+                ..Edit::default()
+            };
+            let outcome = self.commit(&place, Op::Edit(Box::new(edit))).await?;
+            let (version, record) = match outcome {
+                Ok(version) => {
+                    place.version = version;
+                    return Ok(());
+                }
+                Err(Conflict::Version { version, record }) => (version, record),
+                Err(Conflict::Epoch { .. }) => return Err(SaveError::Conflict),
+                Err(_) => {
+                    place.gone = true;
+                    return Err(SaveError::Gone);
+                }
+            };
+            let record = match record {
+                Some(record) if record.version == version => Some(*record),
+                _ => self.records.record(place.key).await.map_err(SaveError::Store)?,
+            };
+            let Some(record) = record else {
+                place.gone = true;
+                return Err(SaveError::Gone);
+            };
+            if record.snapshot.as_ref() != before {
+                return Err(SaveError::Conflict);
+            }
+            place.version = record.version;
+        }
+        Err(SaveError::Conflict)
+    }
+
+    pub(super) async fn commit(&self, place: &Place, op: Op) -> Result<Result<Version, Conflict>, SaveError> {
+        let change = Change {
+            key: place.key,
+            expect: Expect {
+                version: Some(place.version),
+                epoch: None,
+            },
+            op,
+        };
+        self.records.commit(change).await.map_err(SaveError::Store)
+    }
+
+    /// Removes the record. From then on nothing is written, and nothing can bring it back.
+    pub(crate) async fn delete(&self) -> Result<(), StoreError> {
+        let mut place = self.place.lock().await;
+        if place.gone {
+            return Ok(());
+        }
+        let change = Change {
+            key: place.key,
+            expect: Expect::default(),
+            op: Op::Delete,
+        };
+        let busy = Busy::new(&self.busy);
+        let outcome = self.records.commit(change).await;
+        drop(busy);
+        // `Missing`: it is gone already.
+        let _ = outcome?;
+        place.gone = true;
+        Ok(())
+    }
+
+    pub(in crate::engine) fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Acquire)
+    }
+
+    /// The record was moved by somebody else. False if that was this engine.
+    pub(in crate::engine) async fn follow(&self, from: SessionKey, to: SessionKey) -> bool {
+        let mut place = self.place.lock().await;
+        let moved = place.key == from;
+        if moved {
+            place.key = to;
+        }
+        moved
+    }
+
+    /// Moves the record to another id's key. `None`: another rotation was first, and it is not under `from` any more.
+    pub(in crate::engine) async fn rotate(
+        &self,
+        from: &SessionId,
+        to: &SessionId,
+    ) -> Result<Option<Result<(), Conflict>>, StoreError> {
+        let mut place = self.place.lock().await;
+        if place.key != SessionKey::of(from) {
+            return Ok(None);
+        }
+        let to = SessionKey::of(to);
+        let change = Change {
+            key: place.key,
+            expect: Expect::default(),
+            op: Op::Rotate(to),
+        };
+        let busy = Busy::new(&self.busy);
+        let outcome = self.records.commit(change).await;
+        drop(busy);
+        let moved = outcome?.map(|version| (place.key, place.version) = (to, version));
+        Ok(Some(moved))
+    }
+}

@@ -1,0 +1,164 @@
+//! Durable processes: their state in the store, and replies that wait for it.
+//!
+//! # How a change becomes durable
+//! A handler that has changed the state leaves its change in the open [`Batch`]. If no write is under way, the state is
+//! written down at once (by the holder of the run right, so it is no half state), and a task commits it. What changes
+//! meanwhile gathers in the next batch. When the commit is done, the task sends the session a [`Settle`], which begins
+//! the next write. So a session has one write under way at most, and any number of changes share it.
+//!
+//! # Invariants
+//! 1. A reply of a write-through process is given to its caller after its batch is settled: [`Batch::wait`].
+//! 2. A batch is settled once, by the holder of the run right or the write that succeeded; [`Keep`] settles what is
+//!    left when it is dropped. So nobody waits for good.
+//! 3. `Keep::durable` is what the store holds, as far as this node knows. A failed write takes the process back to it.
+//! 4. A write expects the version that this node knows. Where the record was changed by others, but not its snapshot
+//!    (attributes, an owner), it is repeated on the newer version; where the snapshot was, another node runs this
+//!    session too, and this process gives way.
+//! 5. A write, a rotation and a deletion of one session exclude each other: [`Kept::place`].
+
+mod batch;
+mod end;
+mod kept;
+mod load;
+mod snapshot;
+mod write;
+
+use std::{sync::Arc, time::Duration};
+
+use self::write::{Settle, begin, send};
+pub(crate) use self::{batch::Batch, kept::Kept};
+pub(super) use self::{
+    end::{end, recover},
+    load::{load, save_first},
+    write::is_saved,
+};
+use super::session::{AnySession, Core, Session};
+use crate::{
+    Process, SaveError,
+    clock::nanos,
+    durability::{Durable, Pace},
+    store::{SessionKey, Snapshot},
+};
+
+/// How much later than now the store may hear of a use. Idle timeouts below a few of these are for tests.
+const NOTE_EVERY: Duration = Duration::from_secs(1);
+
+/// What the holder of the run right knows of the writes of its session.
+#[derive(Default)]
+pub(super) struct Keep {
+    durable: Option<Snapshot>,
+    open: Option<Arc<Batch>>,
+    writing: Option<Writing>,
+    /// A write-behind has set its alarm, or it has rung.
+    alarm: Alarm,
+    failures: u32,
+    noted: u64,
+}
+
+#[derive(Default, PartialEq, Eq)]
+enum Alarm {
+    #[default]
+    Off,
+    Set,
+    Rung,
+}
+
+struct Writing {
+    batch: Arc<Batch>,
+    snapshot: Snapshot,
+}
+
+impl Drop for Keep {
+    fn drop(&mut self) {
+        self.settle_all(&Err(SaveError::Gone));
+    }
+}
+
+impl Keep {
+    /// What is not durable yet.
+    fn newest(&self) -> Option<Arc<Batch>> {
+        let writing = self.writing.as_ref().map(|writing| &writing.batch);
+        self.open.as_ref().or(writing).cloned()
+    }
+
+    fn settle_all(&mut self, outcome: &Result<(), SaveError>) {
+        let writing = self.writing.take().map(|writing| writing.batch);
+        for batch in writing.into_iter().chain(self.open.take()) {
+            batch.settle(outcome.clone());
+        }
+    }
+}
+
+/// How long after a write that failed, and `failures` before it, the next one is tried.
+fn retry_after(failures: u32) -> Duration {
+    const FIRST: Duration = Duration::from_millis(100);
+    const LONGEST: Duration = Duration::from_secs(30);
+    FIRST.saturating_mul(1 << failures.min(10)).min(LONGEST)
+}
+
+fn durable<P: Process>() -> &'static Durable<P> {
+    P::DURABILITY.0.as_ref().expect("only durable processes are kept")
+}
+
+/// After a handler. The batch that its reply has to wait for, if any.
+#[inline]
+pub(super) fn handled<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>) -> Option<Arc<Batch>> {
+    // A volatile type pays nothing: this is known when it is compiled.
+    let Durable { pace, .. } = P::DURABILITY.0.as_ref()?;
+    let changed = !core.cx.take_unchanged();
+    session.kept.as_ref()?;
+    let keep = core.keep.as_deref_mut()?;
+    note_use(session, keep);
+    if core.cx.stops() {
+        // Its record is to go, and who has the reply relies on that.
+        return Some(Arc::clone(keep.open.get_or_insert_with(Batch::new)));
+    }
+    if !changed {
+        // It has read what others have changed, perhaps just now.
+        return keep.newest().filter(|_| *pace == Pace::Through);
+    }
+    let batch = Arc::clone(keep.open.get_or_insert_with(Batch::new));
+    match pace {
+        Pace::Through => {
+            begin(session, core);
+            Some(batch)
+        }
+        Pace::Behind(within) => {
+            if keep.alarm == Alarm::Off {
+                set_alarm(session, keep, *within);
+            }
+            None
+        }
+    }
+}
+
+/// What has been handled and is not durable yet. Only for the holder of the run right.
+pub(super) fn pending<P: Process>(core: &Core<P>) -> Option<Arc<Batch>> {
+    core.keep.as_deref()?.newest()
+}
+
+fn note_use<P: Process>(session: &Session<P>, keep: &mut Keep) {
+    let now = session.engine.now();
+    if now.saturating_sub(keep.noted) < nanos(NOTE_EVERY) {
+        return;
+    }
+    keep.noted = now;
+    if let Some(kept) = &session.kept {
+        kept.records.note_use(SessionKey::of(&AnySession::id(session)));
+    }
+}
+
+fn set_alarm<P: Process>(session: &Arc<Session<P>>, keep: &mut Keep, after: Duration) {
+    keep.alarm = Alarm::Set;
+    let clock = session.engine.clock.clone();
+    let at = clock.now().saturating_add(nanos(after));
+    let session = Arc::downgrade(session);
+    let runtime = session.upgrade().map(|session| session.engine.runtime.clone());
+    let Some(runtime) = runtime else { return };
+    runtime.spawn(async move {
+        clock.sleep_until(at).await;
+        if let Some(session) = session.upgrade() {
+            send(session, Settle { rings: true });
+        }
+    });
+}

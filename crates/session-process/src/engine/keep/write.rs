@@ -1,0 +1,214 @@
+//! Writes: begun by the holder of the run right, committed by a task, settled by a message.
+
+use std::{
+    any::type_name,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use super::{Alarm, Batch, Writing, durable, retry_after, set_alarm, snapshot};
+use crate::{
+    EndReason, Process, SaveError,
+    durability::Pace,
+    engine::{
+        chain::Frame,
+        guard::{drop_quietly, panic_text},
+        mailbox::Push,
+        run::{self, Run, Turn},
+        session::{AnySession, Core, Envelope, Failure, Leftover, Session},
+    },
+    events::Event,
+    store::Snapshot,
+};
+
+/// Whether the store has all changes. If not, a write of them is under way from now on.
+pub(in crate::engine) fn is_saved<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>) -> bool {
+    begin(session, core);
+    let keep = core.keep.as_deref();
+    keep.is_none_or(|keep| keep.open.is_none() && keep.writing.is_none())
+}
+
+/// Begins a write, if something has changed and none is under way.
+pub(super) fn begin<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>) {
+    let (Some(keep), Some(process), Some(kept)) = (core.keep.as_deref_mut(), core.process.as_mut(), &session.kept)
+    else {
+        return;
+    };
+    if keep.writing.is_some() {
+        return;
+    }
+    let Some(batch) = keep.open.take() else { return };
+    let snapshot = snapshot::write(&durable::<P>().schema, process);
+    if snapshot
+        .as_ref()
+        .ok()
+        .is_some_and(|snapshot| keep.durable.as_ref() == Some(snapshot))
+    {
+        // Nothing has changed after all.
+        return batch.settle(Ok(()));
+    }
+    let taken = snapshot.and_then(|snapshot| {
+        let taken = catch_unwind(AssertUnwindSafe(|| process.snapshot_taken()));
+        taken.map_err(|panic| SaveError::Schema(panic_text(panic)))?;
+        Ok(snapshot)
+    });
+    let snapshot = match taken {
+        Ok(snapshot) => snapshot,
+        Err(error) => {
+            // As a write that failed: the task tells, since the way back may have to wait.
+            let _ = batch.written.set(Err(error));
+            keep.writing = Some(Writing {
+                batch,
+                snapshot: Snapshot {
+                    kind: "".into(),
+                    schema: 0,
+                    bytes: Arc::from([]),
+                },
+            });
+            // We hold the run right, and come to it next.
+            send(Arc::clone(session), Settle { rings: false });
+            return;
+        }
+    };
+    keep.writing = Some(Writing {
+        batch: Arc::clone(&batch),
+        snapshot: snapshot.clone(),
+    });
+    let (kept, before) = (Arc::clone(kept), keep.durable.clone());
+    let session = Arc::clone(session);
+    let runtime = session.engine.runtime.clone();
+    runtime.spawn(async move {
+        let asked = session.engine.events.listened().then(Instant::now);
+        let written = kept.save(&snapshot, before.as_ref()).await;
+        match &written {
+            Ok(()) => session.engine.events.emit(|| Event::Saved {
+                session: AnySession::id(&*session).public_handle(),
+                process: type_name::<P>(),
+                took: asked.map_or(Duration::ZERO, |asked| asked.elapsed()),
+            }),
+            Err(error) => session.engine.events.emit(|| Event::SaveFailed {
+                session: AnySession::id(&*session).public_handle(),
+                process: type_name::<P>(),
+                error: error.kind(),
+            }),
+        }
+        let saved = written.is_ok();
+        let _ = batch.written.set(written);
+        if saved {
+            batch.settle(Ok(()));
+        } else {
+            batch.failed();
+        }
+        send(session, Settle { rings: false });
+    });
+}
+
+/// Tells a session that a write is done, or that it is time for one.
+pub(super) struct Settle {
+    pub(super) rings: bool,
+}
+
+pub(super) fn send<P: Process>(session: Arc<Session<P>>, settle: Settle) {
+    match session
+        .mailbox
+        .push(Arc::new(settle) as Arc<dyn Envelope<P>>, usize::MAX)
+    {
+        // Not in this task, which `kill` knows nothing of: behind this may come a handler that hangs.
+        Push::Begin => run::spawn_drain(Turn::new(session)),
+        // Closed: whoever ends the session sees to what is left.
+        Push::Queued | Push::Full(_) | Push::Closed(_) => {}
+    }
+}
+
+impl<P: Process> Envelope<P> for Settle {
+    fn open(self: Arc<Self>, session: Arc<Session<P>>) -> Option<Run> {
+        Some(Box::pin(async move { settle(&session, self.rings).await }))
+    }
+
+    fn refuse(&self, _: Failure) {}
+
+    fn frame(&self) -> Option<Arc<Frame>> {
+        None
+    }
+}
+
+async fn settle<P: Process>(session: &Arc<Session<P>>, rings: bool) {
+    let mut core = session.core.borrow_mut();
+    let core = core.get_mut();
+    let Some(keep) = core.keep.as_deref_mut() else { return };
+    if rings {
+        keep.alarm = Alarm::Rung;
+    }
+    let done = keep
+        .writing
+        .take_if(|writing| writing.batch.written.get().is_some())
+        .map(|Writing { batch, snapshot }| (batch.written.get().cloned().unwrap_or(Ok(())), batch, snapshot));
+    let pace = durable::<P>().pace;
+    match done {
+        None => {}
+        Some((Ok(()), _, snapshot)) => {
+            keep.durable = Some(snapshot);
+            keep.failures = 0;
+            if let Some(process) = &mut core.process {
+                process.snapshot_durable();
+            }
+        }
+        Some((Err(error @ (SaveError::Store(_) | SaveError::Schema(_))), batch, _)) if pace != Pace::Through => {
+            // Nobody waits for it, and the state in memory is the newest there is: later, again.
+            // In a batch of its own: this one has its outcome, and would tell it of the next write too.
+            keep.open.get_or_insert_with(Batch::new);
+            batch.settle(Err(error));
+            let wait = retry_after(keep.failures);
+            keep.failures += 1;
+            set_alarm(session, keep, wait);
+        }
+        Some((Err(error), batch, _)) => fall_back(session, core, error, batch).await,
+    }
+    let Some(keep) = core.keep.as_deref_mut() else { return };
+    let due = pace == Pace::Through || keep.alarm == Alarm::Rung;
+    if due && keep.writing.is_none() {
+        keep.alarm = Alarm::Off;
+        begin(session, core);
+    }
+}
+
+/// A write has failed: back to the last durable state, and whoever waits for a later one is told.
+async fn fall_back<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>, error: SaveError, batch: Arc<Batch>) {
+    let (Some(keep), Some(kept)) = (core.keep.as_deref_mut(), &session.kept) else {
+        return batch.settle(Err(error));
+    };
+    if matches!(error, SaveError::Conflict) {
+        let mut place = kept.place.lock().await;
+        match kept.records.record(place.key).await {
+            Ok(Some(record)) => {
+                place.version = record.version;
+                keep.durable = record.snapshot;
+            }
+            Ok(None) => place.gone = true,
+            // The next write conflicts again, and looks again.
+            Err(_) => {}
+        }
+    }
+    let gone = matches!(error, SaveError::Gone) || kept.place.lock().await.gone;
+    let back = match &keep.durable {
+        Some(snapshot) if !gone => snapshot::read(&durable::<P>().schema, snapshot).ok(),
+        _ => None,
+    };
+    match back {
+        Some(state) => {
+            let before = core.process.replace(state);
+            let _ = drop_quietly(before);
+        }
+        None => {
+            let reason = if gone {
+                EndReason::Terminated
+            } else {
+                EndReason::Crashed
+            };
+            session.close(reason, Leftover::Refuse);
+        }
+    }
+    keep.settle_all(&Err(error.clone()));
+    batch.settle(Err(error));
+}
