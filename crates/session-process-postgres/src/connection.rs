@@ -84,13 +84,14 @@ impl Connector {
     fn settings(&self) -> String {
         // Statements over arrays go row by row through the index, in the order of the arrays: whatever the statistics
         // say. So rows are locked in the order of their keys, and two nodes don't lock each other out. And one plan
-        // does for every length, so it is made once.
+        // does for every length, so it is made once. The server gives up before we do: then only the statement has
+        // failed, and not the connection with all that goes on it.
         format!(
             "SET statement_timeout = {}; SET lock_timeout = {}; SET idle_in_transaction_session_timeout = {}; \
              SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_seqscan = off; \
              SET enable_material = off; SET enable_bitmapscan = off; SET jit = off; \
              SET plan_cache_mode = force_generic_plan; SET default_transaction_isolation = 'read committed'",
-            self.timeout.as_millis(),
+            self.timeout.as_millis() * 9 / 10,
             self.lock_timeout.as_millis(),
             self.timeout.as_millis()
         )

@@ -12,6 +12,7 @@ use std::{
 };
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use parking_lot::RwLock;
 use session_process::store::{Notice, SessionKey, StoreError, Version};
 use tokio::{sync::mpsc, sync::watch, time};
 use tokio_postgres::{Client, Notification};
@@ -22,9 +23,38 @@ use crate::{
     error::store_error,
 };
 
-/// What a node is called in notifications: random, so that nobody has to name it.
+/// What whoever writes is called in notifications: random, so that nobody has to name it.
 #[derive(Debug, Clone)]
 pub(crate) struct Node(String);
+
+/// The names under which this node writes, and whose notifications say nothing new to it.
+///
+/// A write that was given up may take effect long afterwards, and then its notification is news to this node as well. So
+/// whoever doesn't know what came of a write takes another name.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Own(Arc<RwLock<Vec<Node>>>);
+
+impl Own {
+    /// Another one who writes.
+    pub(crate) fn name(&self) -> Result<Node, StoreError> {
+        let node = Node::new()?;
+        self.0.write().push(node.clone());
+        Ok(node)
+    }
+
+    /// What was sent under this name is not known any more to have taken effect or not.
+    pub(crate) fn rename(&self, node: &mut Node) {
+        self.0.write().retain(|own| own.0 != node.0);
+        // Without randomness it keeps its name, and this node hears itself.
+        if let Ok(new) = self.name() {
+            *node = new;
+        }
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.0.read().iter().any(|own| own.0 == name)
+    }
+}
 
 impl Node {
     pub(crate) fn new() -> Result<Self, StoreError> {
@@ -53,6 +83,7 @@ pub(crate) struct Listener {
     pub(crate) connector: Arc<Connector>,
     pub(crate) notices: Arc<Notices>,
     pub(crate) node: Node,
+    pub(crate) own: Own,
     pub(crate) interval: Duration,
     pub(crate) patience: Duration,
 }
@@ -130,7 +161,7 @@ impl Listener {
     }
 
     fn hear(&self, notification: &Notification) {
-        let Some(notices) = parse(notification.payload(), &self.node) else {
+        let Some(notices) = parse(notification.payload(), &self.own) else {
             // Of a newer version, or of somebody who plays tricks: anything may have changed.
             return self.notices.tell([Notice::Lagged]);
         };
@@ -153,10 +184,9 @@ async fn probe(client: Arc<Client>, connector: Arc<Connector>, payload: String) 
 }
 
 /// What a notification says; nothing if it is our own. `None`: it can't be understood.
-fn parse(payload: &str, own: &Node) -> Option<Vec<Notice>> {
+fn parse(payload: &str, own: &Own) -> Option<Vec<Notice>> {
     let (head, body) = payload.split_once(' ')?;
-    let node = head.get(1..)?;
-    if node == own.0 {
+    if own.has(head.get(1..)?) {
         return Some(Vec::new());
     }
     match *head.as_bytes().first()? {
@@ -187,7 +217,8 @@ mod tests {
 
     #[test]
     fn a_notification_of_ones_own_says_nothing_and_one_of_others_names_what_changed() {
-        let (own, other) = (Node::new().unwrap(), Node::new().unwrap());
+        let (own, others) = (Own::default(), Own::default());
+        let mut other = others.name().unwrap();
         let mut entries = vec![7_u8; 32];
         entries.extend(9_u64.to_be_bytes());
         let payload = format!("{}{}", other.head(Kind::Removed), BASE64_STANDARD.encode(&entries));
@@ -197,13 +228,15 @@ mod tests {
             key: SessionKey::from_bytes([7; 32]),
             version: Version(9),
         }];
-        assert_eq!(parse(&broken, &own), Some(expected));
-        assert_eq!(parse(&broken, &other), Some(vec![]));
+        assert_eq!(parse(&broken, &own), Some(expected.clone()));
+        assert_eq!(parse(&broken, &others), Some(vec![]));
+        others.rename(&mut other);
+        assert_eq!(parse(&broken, &others), Some(expected), "what was given up");
     }
 
     #[test]
     fn what_is_not_understood_is_no_notification_of_nothing() {
-        let own = Node::new().unwrap();
+        let own = Own::default();
         for payload in ["", "C", "Cx", "C1 %", "Cx AAAA", "Zx ", " ", "é x"] {
             assert_eq!(parse(payload, &own), None, "{payload:?}");
         }

@@ -16,7 +16,7 @@ use crate::{
     changes::Notices,
     clock::DatabaseClock,
     connection::Connector,
-    listener::{Listener, Node},
+    listener::{Listener, Own},
     names::Names,
     queue::Queue,
     reader::{self, Page, Read},
@@ -109,7 +109,8 @@ impl PostgresStore {
         schema::migrate(&mut client, &connector.names, builder.create_schema).await?;
         drop(client);
 
-        let node = Node::new().map_err(OpenError::Unreachable)?;
+        let own = Own::default();
+        let name = || own.name().map_err(OpenError::Unreachable);
         let notices = Arc::new(Notices::new());
         let (closing, closed) = watch::channel(false);
         let (alive, tasks) = watch::channel(());
@@ -134,7 +135,7 @@ impl PostgresStore {
             });
         };
         for queue in &inner.writes {
-            let writer = Writer::new(Arc::clone(&connector), Arc::clone(&notices), &node);
+            let writer = Writer::new(Arc::clone(&connector), Arc::clone(&notices), name()?, own.clone());
             until(Box::pin(writer.run(Arc::clone(queue))));
         }
         for _ in 0..builder.readers.get() {
@@ -143,14 +144,16 @@ impl PostgresStore {
         let sweeper = Sweeper {
             connector: Arc::clone(&connector),
             notices: Arc::clone(&notices),
-            node: node.clone(),
+            node: name()?,
+            own: own.clone(),
         };
         until(Box::pin(sweeper.run(Arc::clone(&inner.chores))));
         if let Coherence::Listen { interval, patience } = builder.coherence {
             let listener = Listener {
                 connector,
                 notices,
-                node,
+                node: name()?,
+                own: own.clone(),
                 interval,
                 patience,
             };

@@ -10,7 +10,7 @@ use crate::{
     changes::Notices,
     connection::{Connector, Link, Prepared, prepare},
     error::store_error,
-    listener::{Kind, Node},
+    listener::{Kind, Node, Own},
     names::Names,
     queue::{Queue, Serves},
     row,
@@ -45,11 +45,12 @@ pub(crate) struct Sweeper {
     pub(crate) connector: Arc<Connector>,
     pub(crate) notices: Arc<Notices>,
     pub(crate) node: Node,
+    pub(crate) own: Own,
 }
 
 impl Sweeper {
     /// Works until the queue is closed.
-    pub(crate) async fn run(self, queue: Arc<Queue<Chore>>) {
+    pub(crate) async fn run(mut self, queue: Arc<Queue<Chore>>) {
         let _serves = Serves(&queue);
         let mut link = Link::<Statements>::new(Arc::clone(&self.connector));
         while let Some(chores) = queue.take(1).await {
@@ -58,6 +59,9 @@ impl Sweeper {
                     Chore::Sweep(limit, reply) => {
                         let mut removed = Vec::new();
                         let answer = self.sweep(&mut link, limit, &mut removed).await;
+                        if answer.is_err() {
+                            self.own.rename(&mut self.node);
+                        }
                         // What is gone is gone, whatever came of the rest.
                         let answer = if removed.is_empty() {
                             answer.map(|()| removed)
@@ -76,9 +80,8 @@ impl Sweeper {
                                 .map_err(|error| store_error("clear all caches", error)),
                             Err(error) => Err(error),
                         };
-                        if cleared.is_ok() {
-                            self.notices.tell([Notice::Lagged]);
-                        }
+                        // An error: it may have been told all the same.
+                        self.notices.tell([Notice::Lagged]);
                         let _ = reply.send(cleared);
                     }
                 }

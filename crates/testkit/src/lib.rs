@@ -4,10 +4,12 @@
 mod captured;
 pub mod conformance;
 mod gate;
+mod long;
 #[cfg(all(unix, feature = "postgres"))]
 pub mod postgres;
 
 pub use self::{
     captured::{Captured, capture_tracing},
     gate::Gate,
+    long::long_or,
 };

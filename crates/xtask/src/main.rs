@@ -14,20 +14,33 @@ use std::{env, process::ExitCode};
 const HELP: &str = "\
 The project's own commands.
 
-usage: cargo xtask test [FILTER …]   check and test everything; with filters, only the tests whose name has them
+usage: cargo xtask test [--long] [FILTER …]   check and test everything; with filters, only the tests whose name has them
        cargo xtask help
 
 test: format, clippy, documentation without warnings, the minimum Rust version, all tests (unit, integration, models,
 documentation examples). Installs cargo-nextest, rustfmt, clippy and, as root on Debian, PostgreSQL's server where they
-are missing.
+are missing. With --long, tests that do some thousand of a thing do millions (LONG_TESTS=1); that takes many minutes.
 ";
+
+/// How much the tests do that are bounded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Length {
+    Normal,
+    Long,
+}
+
+fn are_filters(words: &[&str]) -> bool {
+    words.iter().all(|word| !word.starts_with('-'))
+}
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let result = match words[..] {
-        ["test"] => steps::everything(),
-        ["test", ref filters @ ..] if filters.iter().all(|filter| !filter.starts_with('-')) => steps::only(filters),
+        ["test"] => steps::everything(Length::Normal),
+        ["test", "--long"] => steps::everything(Length::Long),
+        ["test", "--long", ref filters @ ..] if are_filters(filters) => steps::only(filters, Length::Long),
+        ["test", ref filters @ ..] if are_filters(filters) => steps::only(filters, Length::Normal),
         ["help" | "-h" | "--help"] => {
             print!("{HELP}");
             return ExitCode::SUCCESS;

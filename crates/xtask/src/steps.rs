@@ -6,10 +6,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{msrv, tools};
+use crate::{Length, msrv, tools};
 
 /// Everything, to the end also when a step fails: one run tells all that is wrong.
-pub(crate) fn everything() -> Result<(), String> {
+pub(crate) fn everything(length: Length) -> Result<(), String> {
     tools::make_sure_of_all()?;
     let mut steps = Steps::default();
     steps.cargo("format", &["fmt", "--all", "--check"]);
@@ -40,19 +40,7 @@ pub(crate) fn everything() -> Result<(), String> {
     }
     steps.run("minimum Rust version", msrv::check);
     steps.documentation();
-    let profile = if env::var_os("CI").is_some() { "ci" } else { "default" };
-    steps.cargo(
-        "tests",
-        &[
-            "nextest",
-            "run",
-            "--workspace",
-            "--all-features",
-            "--locked",
-            "--profile",
-            profile,
-        ],
-    );
+    steps.tests(&[], length);
     steps.cargo(
         "documentation examples",
         &["test", "--workspace", "--doc", "--all-features", "--locked", "--quiet"],
@@ -61,12 +49,10 @@ pub(crate) fn everything() -> Result<(), String> {
 }
 
 /// The tests whose names have one of `filters`, and nothing else.
-pub(crate) fn only(filters: &[&str]) -> Result<(), String> {
+pub(crate) fn only(filters: &[&str], length: Length) -> Result<(), String> {
     tools::make_sure_of_all()?;
-    let mut args = vec!["nextest", "run", "--workspace", "--all-features", "--locked"];
-    args.extend(filters);
     let mut steps = Steps::default();
-    steps.cargo("tests", &args);
+    steps.tests(filters, length);
     steps.summary()
 }
 
@@ -78,6 +64,25 @@ struct Steps {
 impl Steps {
     fn cargo(&mut self, name: &str, args: &[&str]) {
         self.command(name, Command::new("cargo").args(args));
+    }
+
+    fn tests(&mut self, filters: &[&str], length: Length) {
+        let mut command = Command::new("cargo");
+        command.args([
+            "nextest",
+            "run",
+            "--workspace",
+            "--all-features",
+            "--locked",
+            "--profile",
+        ]);
+        match length {
+            // The tests look for it: `testkit::long_or`.
+            Length::Long => command.arg("long").env("LONG_TESTS", "1"),
+            Length::Normal if env::var_os("CI").is_some() => command.arg("ci"),
+            Length::Normal => command.arg("default"),
+        };
+        self.command("tests", command.args(filters));
     }
 
     fn documentation(&mut self) {

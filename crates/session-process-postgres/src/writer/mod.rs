@@ -25,7 +25,7 @@ use self::group::Group;
 use crate::{
     changes::Notices,
     connection::{Connector, Link, Prepared, prepare},
-    listener::{Kind, Node},
+    listener::{Kind, Node, Own},
     names::Names,
     queue::{Queue, Serves},
 };
@@ -90,18 +90,29 @@ impl Prepared for Statements {
 pub(crate) struct Writer {
     link: Link<Statements>,
     notices: Arc<Notices>,
+    node: Node,
+    own: Own,
     changed: String,
     removed: String,
 }
 
 impl Writer {
-    pub(crate) fn new(connector: Arc<Connector>, notices: Arc<Notices>, node: &Node) -> Self {
+    pub(crate) fn new(connector: Arc<Connector>, notices: Arc<Notices>, node: Node, own: Own) -> Self {
         Self {
             link: Link::new(connector),
             notices,
             changed: node.head(Kind::Changed),
             removed: node.head(Kind::Removed),
+            node,
+            own,
         }
+    }
+
+    /// What was sent may or may not take effect, now or later.
+    fn in_doubt(&mut self) {
+        self.own.rename(&mut self.node);
+        self.changed = self.node.head(Kind::Changed);
+        self.removed = self.node.head(Kind::Removed);
     }
 
     /// Writes until the queue is closed and empty.
@@ -153,11 +164,13 @@ impl Writer {
         match tokio::time::timeout(limit, self.rounds(group, call)).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) => {
+                self.in_doubt();
                 // It may be in the midst of a transaction.
                 self.roll_back().await;
                 Err(error)
             }
             Err(_) => {
+                self.in_doubt();
                 self.link.give_up();
                 Err(StoreError::Timeout { context: "commit" })
             }

@@ -1,7 +1,15 @@
 //! The store as its users meet it. One file a concern; names are facts.
 
+mod clocks;
 mod conformance;
+mod crash;
+mod failures;
 mod faults;
+mod gopgsession;
+mod network;
 mod nodes;
 mod schema;
 mod support;
+mod totals;
+mod tower_sessions;
+mod traffic;

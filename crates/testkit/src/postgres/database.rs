@@ -7,7 +7,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use tokio_postgres::Config;
+use tokio_postgres::{Config, config::Host};
 
 use super::connect;
 
@@ -46,6 +46,32 @@ impl Database {
         config
     }
 
+    /// The same as a URL, for another program.
+    ///
+    /// # Panics
+    /// If the server has no host, or one that is no text.
+    #[must_use]
+    pub fn url(&self) -> String {
+        let config = self.config();
+        let host = match config.get_hosts().first().expect("a host") {
+            Host::Tcp(host) => host.clone(),
+            Host::Unix(folder) => folder.to_str().expect("text").to_owned(),
+        };
+        let password = config.get_password().map(|password| {
+            let password = std::str::from_utf8(password).expect("text");
+            format!(":{}", escaped(password))
+        });
+        let port = config.get_ports().first().map(|port| format!(":{port}"));
+        format!(
+            "postgres://{}{}@{}{}/{}",
+            escaped(config.get_user().unwrap_or_default()),
+            password.unwrap_or_default(),
+            escaped(&host),
+            port.unwrap_or_default(),
+            self.name
+        )
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -59,6 +85,20 @@ impl Database {
     pub async fn connect(&self) -> tokio_postgres::Client {
         connect(&self.config()).await
     }
+}
+
+/// For a part of a URL.
+fn escaped(text: &str) -> String {
+    let keeps = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    text.bytes()
+        .map(|byte| {
+            if keeps(byte) {
+                char::from(byte).to_string()
+            } else {
+                format!("%{byte:02X}")
+            }
+        })
+        .collect()
 }
 
 impl Drop for Database {

@@ -26,7 +26,7 @@ impl Server {
     /// # Panics
     /// If it doesn't.
     pub fn start(&self) {
-        self.cluster().start().expect("the server starts");
+        self.cluster().again().expect("the server starts");
     }
 
     /// Freezes all its processes: connections stay and nothing is answered.
@@ -43,6 +43,15 @@ impl Server {
     /// If it is not a [`private`](Self::private) server.
     pub fn thaw(&self) {
         self.signal(Signal::CONT);
+    }
+
+    /// From now on none of its processes writes into a file beyond so many bytes: what a full disk comes to, and needs no
+    /// rights. `None`: without a limit again. Not below 17 MiB, or the server's log meets it too, and the server crashes.
+    ///
+    /// # Panics
+    /// If it is not a [`private`](Self::private) server.
+    pub fn limit_files(&self, bytes: Option<u64>) {
+        self.cluster().limit_files(bytes).expect("limits can be set");
     }
 
     fn signal(&self, signal: Signal) {

@@ -1,24 +1,19 @@
 //! A private PostgreSQL server for tests and benchmarks.
 //!
-//! Nobody has to set one up: the server's programs are found, a cluster is made in a temporary folder, and it listens
-//! on a socket there and on no network. Where `DATABASE_URL` is set, [`Server::shared`] is that server instead, and
+//! Nobody has to set one up: it is a [`PrivateServer`], on a socket in a temporary folder and on no network. Where `DATABASE_URL` is set, [`Server::shared`] is that server instead, and
 //! each test gets a database of its own on it.
 //!
 //! # Invariants
 //! 1. A test without a server fails and says what to install. None is skipped.
-//! 2. A server is gone some seconds after its last user, however that ended: users hold a lock on a file, which the
-//!    system takes from a process that is killed, and a watcher waits for it.
-//! 3. The server runs as an unprivileged user; it refuses to run as root.
+//! 2. A server is gone some seconds after its last user, however that ended.
 
-mod binaries;
-mod cluster;
 mod database;
 mod faults;
+mod proxy;
 
 use std::{
     env,
-    fs::{self, File},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process,
     sync::atomic::{AtomicU32, Ordering},
     time::Duration,
@@ -26,26 +21,20 @@ use std::{
 
 use tokio_postgres::{Config, NoTls};
 
-use self::cluster::Cluster;
-pub use self::database::Database;
+pub use private_postgres::Disk;
+use private_postgres::PrivateServer;
+
+pub use self::{
+    database::Database,
+    proxy::{Proxy, Way},
+};
 
 /// A running server. Keep it as long as its databases are used.
 #[derive(Debug)]
 pub struct Server {
     config: Config,
     url: String,
-    private: Option<Cluster>,
-    /// Held: somebody uses the server.
-    _alive: Option<File>,
-}
-
-/// How the server treats the disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Disk {
-    /// As in production: `fsync` at each commit.
-    Durable,
-    /// No `fsync`: what a test needs that doesn't pull the plug.
-    Careless,
+    private: Option<PrivateServer>,
 }
 
 impl Server {
@@ -62,7 +51,6 @@ impl Server {
                 config,
                 url,
                 private: None,
-                _alive: None,
             };
         }
         let user = rustix::process::geteuid().as_raw();
@@ -83,8 +71,13 @@ impl Server {
     }
 
     fn begin(folder: PathBuf, disk: Disk, grace: Duration) -> Self {
-        let begun = Cluster::begin(&folder, disk, grace);
-        let (cluster, alive) = begun.unwrap_or_else(|wrong| panic!("no PostgreSQL for this test: {wrong}"));
+        let begun = PrivateServer::start(&folder, disk, grace);
+        let cluster = begun.unwrap_or_else(|wrong| {
+            panic!(
+                "no PostgreSQL for this test: {wrong}; `cargo xtask test` installs it on Debian as root, or set \
+                 DATABASE_URL to a server where databases may be created"
+            )
+        });
         let mut config = Config::new();
         config.host_path(cluster.sockets()).user("postgres").dbname("postgres");
         let url = format!("host={} user=postgres dbname=postgres", cluster.sockets().display());
@@ -92,7 +85,6 @@ impl Server {
             config,
             url,
             private: Some(cluster),
-            _alive: Some(alive),
         }
     }
 
@@ -124,7 +116,7 @@ impl Server {
         Database::create(&self.config).await
     }
 
-    fn cluster(&self) -> &Cluster {
+    fn cluster(&self) -> &PrivateServer {
         self.private.as_ref().expect("a server of the test's own")
     }
 }
@@ -133,10 +125,4 @@ pub(crate) async fn connect(config: &Config) -> tokio_postgres::Client {
     let (client, connection) = config.connect(NoTls).await.expect("the server takes connections");
     tokio::spawn(connection);
     client
-}
-
-/// Opens a file that processes hold locks on.
-fn lock_file(path: &Path) -> std::io::Result<File> {
-    let mut options = fs::OpenOptions::new();
-    options.create(true).truncate(false).read(true).write(true).open(path)
 }

@@ -1,0 +1,158 @@
+//! The network between a node and the database: it loses, holds back, cuts and delays what is sent.
+
+use std::time::{Duration, Instant};
+
+use session_process::records::{NewSession, SessionRecords};
+use testkit::postgres::{Database, Proxy, Server, Way};
+
+use crate::traffic::{TIMEOUT, Traffic, node};
+
+/// Of each of two nodes.
+async fn two(database: &Database) -> (Traffic, [Proxy; 2]) {
+    let proxies = [
+        Proxy::before(&database.config()).await,
+        Proxy::before(&database.config()).await,
+    ];
+    let mut stores = Vec::new();
+    for proxy in &proxies {
+        stores.push(node(proxy.config(&database.config())).await);
+    }
+    (Traffic::begin(&stores).await, proxies)
+}
+
+/// A half-open socket: no error, and no answer ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_socket_that_swallows_what_is_sent_serves_nothing_old() {
+    let server = Server::shared().await;
+    let database = server.database().await;
+    let (traffic, [_one, proxy]) = two(&database).await;
+    for way in [None, Some(Way::ToNode), Some(Way::ToServer)] {
+        traffic.flows([0, 1]).await;
+        match way {
+            None => proxy.swallow(),
+            Some(way) => proxy.lose(way),
+        }
+        // The other one goes on and writes.
+        traffic.goes_on_for(TIMEOUT).await;
+        traffic.flows([0]).await;
+        proxy.heal();
+    }
+    traffic.end().await;
+}
+
+/// Answers are lost, so what was committed is not acknowledged: it is there, once.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_committed_and_never_acknowledged_takes_effect_once() {
+    let server = Server::shared().await;
+    let database = server.database().await;
+    let (traffic, [one, two]) = two(&database).await;
+    for _ in 0..2 {
+        traffic.flows([0, 1]).await;
+        one.lose(Way::ToNode);
+        two.lose(Way::ToNode);
+        traffic.goes_on_for(TIMEOUT / 2).await;
+        one.heal();
+        two.heal();
+    }
+    traffic.end().await;
+}
+
+/// Long after a write was given up, and its session was read again, it takes effect all the same: that is news to the
+/// node that sent it as well.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_that_arrives_late_is_heard_of_also_by_the_node_that_sent_it() {
+    let server = Server::shared().await;
+    let database = server.database().await;
+    let proxy = Proxy::before(&database.config()).await;
+    let store = node(proxy.config(&database.config())).await;
+    let records = SessionRecords::builder(store.clone()).cleanup_interval(None);
+    let records = records.build().unwrap();
+    let id = records.create(NewSession::new().attribute("n", 1)).await.unwrap().id;
+    let is_there = async || records.get(&id).await.ok().map(|found| found.is_some());
+    assert_eq!(is_there().await, Some(true));
+    proxy.hold_present();
+    assert!(records.delete(&id).await.is_err(), "it is on its way");
+    // On new connections, and from the cache.
+    while !store.health().await.listening || is_there().await.is_none() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!((is_there().await, records.stats().cache_in_use), (Some(true), true));
+    proxy.heal();
+    // Not by the records, which would learn of it by that.
+    let admin = database.connect().await;
+    let rows = async || {
+        admin
+            .query("SELECT 1 FROM session_process.session", &[])
+            .await
+            .unwrap()
+            .len()
+    };
+    while rows().await > 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let begun = Instant::now();
+    while is_there().await != Some(false) {
+        assert!(
+            begun.elapsed() < TIMEOUT,
+            "it took effect, and the cache goes on with the old value"
+        );
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_that_holds_back_old_connections_and_not_new_ones_loses_nothing() {
+    let server = Server::shared().await;
+    let database = server.database().await;
+    let (traffic, [proxy, _two]) = two(&database).await;
+    for _ in 0..2 {
+        traffic.flows([0, 1]).await;
+        proxy.hold_present();
+        traffic.goes_on_for(TIMEOUT).await;
+        // On new connections.
+        traffic.flows([0, 1]).await;
+        proxy.heal();
+    }
+    traffic.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_network_that_is_away_for_a_while_and_delivers_late_loses_nothing() {
+    let server = Server::shared().await;
+    let database = server.database().await;
+    let (traffic, [proxy, _two]) = two(&database).await;
+    for seconds in [1, 2] {
+        traffic.flows([0, 1]).await;
+        proxy.hold();
+        traffic.goes_on_for(Duration::from_secs(seconds)).await;
+        proxy.heal();
+    }
+    traffic.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_are_cut_and_refused_are_made_again() {
+    let server = Server::shared().await;
+    let database = server.database().await;
+    let (traffic, [one, two]) = two(&database).await;
+    for _ in 0..3 {
+        traffic.flows([0, 1]).await;
+        one.cut();
+        two.refuse();
+        two.cut();
+        traffic.flows([0]).await;
+        two.heal();
+    }
+    traffic.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_far_away_is_slow_and_nothing_else() {
+    let server = Server::shared().await;
+    let database = server.database().await;
+    let (traffic, proxies) = two(&database).await;
+    for proxy in &proxies {
+        proxy.delay(Duration::from_millis(25));
+    }
+    traffic.flows([0, 1]).await;
+    traffic.end().await;
+}
