@@ -1,6 +1,6 @@
 //! Processes that call processes.
 
-use std::sync::OnceLock;
+use std::{sync::OnceLock, time::Duration};
 
 use session_process::{CallError, Context, Handle, Process, SessionId, Sessions};
 use testkit::Gate;
@@ -46,7 +46,12 @@ impl Handle<Pass> for Node {
 }
 
 async fn nodes(n: usize) -> (Sessions<Node>, Vec<SessionId>) {
-    let sessions = Sessions::builder().build().unwrap();
+    // Ten thousand nested calls are seconds of work for a debug build on a busy machine, and the deadline is not what
+    // is tested.
+    let sessions = Sessions::builder()
+        .call_timeout(Duration::from_secs(300))
+        .build()
+        .unwrap();
     let ids: Vec<SessionId> = (0..n).map(|n| id(&format!("node-{n}"))).collect();
     for id in &ids {
         sessions.start(id).await.unwrap();
