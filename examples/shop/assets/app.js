@@ -18,7 +18,10 @@ function toast(text) {
   toastTimer = setTimeout(() => { $("toast").hidden = true; }, 4000);
 }
 
-async function api(method, path, body) {
+// How often a request is repeated that another node was ahead of: nothing of it has happened.
+const REPEATS = 5;
+
+async function api(method, path, body, repeats = REPEATS) {
   const options = { method, cache: "no-store" };
   if (body !== undefined) {
     options.headers = { "content-type": "application/json" };
@@ -26,6 +29,11 @@ async function api(method, path, body) {
   }
   const response = await fetch("/api" + path, options);
   const answer = response.status === 204 ? null : await response.json();
+  if (response.status === 409 && answer.error === "repeat" && repeats > 0) {
+    // By chance, so that two pages don't meet again and again.
+    await new Promise((done) => { setTimeout(done, Math.random() * 50); });
+    return api(method, path, body, repeats - 1);
+  }
   if (!response.ok) {
     throw Object.assign(new Error(answer.message), { status: response.status });
   }

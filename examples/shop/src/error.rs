@@ -31,6 +31,9 @@ pub(crate) enum ApiError {
     History(redux::Error),
 }
 
+/// The page does so by itself.
+const REPEAT: &str = "the session was changed elsewhere at the same moment; please repeat";
+
 impl ApiError {
     fn parts(&self) -> (StatusCode, &'static str, String) {
         let (status, word, message) = match self {
@@ -58,7 +61,10 @@ impl ApiError {
             Self::Body(rejection) => return (rejection.status(), "bad_request", rejection.body_text()),
             Self::Refused(refused) => return refused_parts(refused),
             Self::History(error) => return (StatusCode::CONFLICT, error.kind(), error.to_string()),
+            Self::Records(RecordError::Contended { .. }) => (StatusCode::CONFLICT, "repeat", REPEAT),
             Self::Records(error) => return (StatusCode::CONFLICT, error.kind(), error.to_string()),
+            // Another node was first, and the session is as that one left it.
+            Self::Session(error) if error.status() == StatusCode::CONFLICT => (StatusCode::CONFLICT, "repeat", REPEAT),
             Self::Session(error) => (error.status(), "session", error.body_text()),
         };
         (status, word, message.to_owned())

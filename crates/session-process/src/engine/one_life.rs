@@ -1,4 +1,5 @@
-//! A session and its record have one life: what ends in the store ends here.
+//! A session and its record have one life: what ends in the store ends here. And while other nodes may run the same
+//! session, what they write into its record is taken over here.
 //!
 //! (The other way round is in [`super::keep`]: a process that ends takes its record along.)
 
@@ -17,10 +18,16 @@ use crate::{
 
 pub(super) fn watch(engine: &Arc<Engine>) {
     let Some(records) = &engine.records else { return };
-    let engine = Arc::downgrade(engine);
+    let weak = Arc::downgrade(engine);
     records.on_ending(move |ending| {
-        if let Some(engine) = engine.upgrade() {
+        if let Some(engine) = weak.upgrade() {
             follow(&engine, ending);
+        }
+    });
+    let weak = Arc::downgrade(engine);
+    records.on_changed(move |key, version| {
+        if let Some(session) = weak.upgrade().and_then(|engine| engine.durable(key)) {
+            session.heard(Some(version));
         }
     });
 }
@@ -55,7 +62,7 @@ fn follow(engine: &Arc<Engine>, ending: &Ending) {
     }
 }
 
-/// Ends those that are no more.
+/// Ends those that are no more; the others may have been changed elsewhere.
 async fn look(engine: Weak<Engine>, keys: Vec<SessionKey>) {
     for key in keys {
         let Some(engine) = engine.upgrade() else { return };
@@ -63,8 +70,10 @@ async fn look(engine: Weak<Engine>, keys: Vec<SessionKey>) {
             continue;
         };
         // Where the store doesn't answer, the next write will tell.
-        if let Ok(false) = records.is_there(key).await {
-            end(&session, EndReason::Terminated);
+        match records.is_there(key).await {
+            Ok(false) => end(&session, EndReason::Terminated),
+            Ok(true) => session.heard(None),
+            Err(_) => {}
         }
     }
 }

@@ -29,7 +29,8 @@ use super::{
     side::Side,
 };
 use crate::{
-    CallError, Context, EndReason, Process, SessionId, SharedError, clock::nanos, process::Expiry, sync::Mutex,
+    CallError, Context, EndReason, Process, SessionId, SharedError, clock::nanos, process::Expiry, store::Version,
+    sync::Mutex,
 };
 
 /// In this order in memory. What a message in place writes comes first and lies together, with the counts of the `Arc`
@@ -291,6 +292,8 @@ pub(crate) trait AnySession: Any + Send + Sync {
     fn in_chain(&self) -> bool;
     /// Where its state is kept, if it is.
     fn kept(&self) -> Option<Arc<Kept>>;
+    /// Its record has this version now, which may be the work of another node. `None`: it may be anything.
+    fn heard(self: Arc<Self>, version: Option<Version>);
     /// When the sweeper has something to do here: it expires, or goes to sleep.
     fn due_at(&self) -> u64;
     /// Puts it to sleep, if it may and is due. Returns whether it does.
@@ -416,6 +419,13 @@ impl<P: Process> AnySession for Session<P> {
 
     fn kept(&self) -> Option<Arc<Kept>> {
         self.kept.clone()
+    }
+
+    fn heard(self: Arc<Self>, version: Option<Version>) {
+        match version {
+            Some(version) => keep::heard(self, version),
+            None => keep::take_over(self),
+        }
     }
 
     fn due_at(&self) -> u64 {

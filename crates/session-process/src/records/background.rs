@@ -60,6 +60,7 @@ impl Listener {
             Notice::Changed { key, version } => {
                 core.endings.disclaim(&key);
                 core.cache.learn(&key, version, false);
+                core.endings.tell_changed(&key, version);
             }
             Notice::Removed { key, version } => {
                 core.cache.learn(&key, version, true);

@@ -73,6 +73,9 @@ impl Because {
 
 type Observer = Arc<dyn Fn(&Ending) + Send + Sync>;
 
+/// Told of records that have changed, here or elsewhere.
+type ChangeObserver = Arc<dyn Fn(&SessionKey, Version) + Send + Sync>;
+
 /// Keys that are remembered as told. A notice of one's own change comes within moments; this is many seconds of
 /// deletions.
 const REMEMBERED: usize = 16_384;
@@ -80,6 +83,7 @@ const REMEMBERED: usize = 16_384;
 #[derive(Default)]
 pub(super) struct Endings {
     observers: RwLock<Vec<Observer>>,
+    change_observers: RwLock<Vec<ChangeObserver>>,
     told: Mutex<Told>,
 }
 
@@ -92,6 +96,16 @@ struct Told {
 impl Endings {
     pub(super) fn observe(&self, observer: Observer) {
         self.observers.write().push(observer);
+    }
+
+    pub(super) fn observe_changes(&self, observer: ChangeObserver) {
+        self.change_observers.write().push(observer);
+    }
+
+    pub(super) fn tell_changed(&self, key: &SessionKey, version: Version) {
+        for observer in &*self.change_observers.read() {
+            observer(key, version);
+        }
     }
 
     /// Remembers that this ending is told, or about to be. `false`: it was already.

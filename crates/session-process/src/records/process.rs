@@ -12,6 +12,11 @@ impl SessionRecords {
         Ok(self.core.find(key, Version::default()).await?.is_some())
     }
 
+    /// Tells `observer` of each change of a record, made here or elsewhere, as the store tells of it. It must be quick.
+    pub(crate) fn on_changed(&self, observer: impl Fn(&SessionKey, Version) + Send + Sync + 'static) {
+        self.core.endings.observe_changes(Arc::new(observer));
+    }
+
     /// A record as it is in the store now: another node may have written to it.
     pub(crate) async fn record(&self, key: SessionKey) -> Result<Option<Record>, StoreError> {
         let found = self.core.find_fresh(key).await?;

@@ -1,132 +1,26 @@
 //! The program itself, over real connections.
 
 use std::{
-    io::{BufRead, BufReader, Read},
     net::TcpStream,
-    process::{Child, ChildStdout, Command, Stdio},
+    process::Command,
     time::{Duration, Instant},
 };
 
-use serde_json::{Value, json};
-use ureq::http::{Response, header};
+use serde_json::json;
 
-/// In memory, unless the arguments say otherwise.
-const MEMORY: [&str; 2] = ["--store", "memory"];
-
-struct Program {
-    child: Child,
-    stdout: BufReader<ChildStdout>,
-    url: String,
-}
-
-impl Program {
-    fn start() -> Self {
-        Self::with(&MEMORY)
-    }
-
-    fn with(arguments: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_shop"))
-            .args(["--port", "0"])
-            .args(arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        stdout.read_line(&mut line).unwrap();
-        let url = line.strip_prefix("listening on ").unwrap().trim_end().to_owned();
-        assert!(url.starts_with("http://127.0.0.1:"), "{url}");
-        Self { child, stdout, url }
-    }
-
-    /// As a crash or a power cut of the machine would: nothing of it runs any more.
-    fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
-    }
-
-    /// Asks it to stop, and returns its status and its last words.
-    fn stop(mut self) -> (Option<i32>, String) {
-        let id = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
-        let mut rest = String::new();
-        self.stdout.read_to_string(&mut rest).unwrap();
-        (self.child.wait().unwrap().code(), rest)
-    }
-}
-
-impl Drop for Program {
-    fn drop(&mut self) {
-        // After a failed assertion; otherwise it is gone already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-struct Client {
-    agent: ureq::Agent,
-    url: String,
-    cookie: String,
-}
-
-impl Client {
-    fn new(program: &Program, cookie: &str) -> Self {
-        let config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(Duration::from_secs(10)));
-        Self {
-            agent: config.build().new_agent(),
-            url: program.url.clone(),
-            cookie: cookie.to_owned(),
-        }
-    }
-
-    fn get(&mut self, path: &str) -> (u16, Value) {
-        let request = self.agent.get(format!("{}{path}", self.url));
-        let response = request.header(header::COOKIE, &self.cookie).call().unwrap();
-        self.read(response)
-    }
-
-    fn delete(&mut self, path: &str) -> (u16, Value) {
-        let request = self.agent.delete(format!("{}{path}", self.url));
-        let response = request.header(header::COOKIE, &self.cookie).call().unwrap();
-        self.read(response)
-    }
-
-    fn post(&mut self, path: &str, body: &str) -> (u16, Value) {
-        let request = self.agent.post(format!("{}{path}", self.url));
-        let request = request
-            .header(header::COOKIE, &self.cookie)
-            .content_type("application/json");
-        let response = request.send(body).unwrap();
-        self.read(response)
-    }
-
-    fn read(&mut self, mut response: Response<ureq::Body>) -> (u16, Value) {
-        if let Some(set) = response.headers().get(header::SET_COOKIE) {
-            let (pair, _) = set.to_str().unwrap().split_once(';').unwrap();
-            pair.clone_into(&mut self.cookie);
-        }
-        let text = response.body_mut().read_to_string().unwrap();
-        (
-            response.status().as_u16(),
-            serde_json::from_str(&text).unwrap_or(Value::Null),
-        )
-    }
-}
+use crate::running::{Client, Program};
 
 #[test]
 fn visitors_share_nothing_and_tabs_share_all() {
     let program = Program::start();
-    let mut one = Client::new(&program, "");
+    let mut one = Client::new(&program.url, "");
     assert_eq!(one.post("/api/cart", r#"{"item": "mug"}"#).1["count"], 1);
-    let mut tab = Client::new(&program, &one.cookie);
+    let mut tab = Client::new(&program.url, &one.cookie);
     assert_eq!(
         tab.post("/api/cart", r#"{"item": "tea"}"#).1["items"],
         json!(["mug", "tea"])
     );
-    let mut other = Client::new(&program, "");
+    let mut other = Client::new(&program.url, "");
     assert_eq!(other.get("/api/cart").1["count"], 0);
     assert_eq!(other.post("/api/cart", r#"{"item": "lamp"}"#).1["count"], 1);
     assert_eq!(one.get("/api/cart").1["count"], 2);
@@ -143,7 +37,7 @@ fn visitors_share_nothing_and_tabs_share_all() {
     let signed_in = one.cookie.clone();
     assert_eq!(one.post("/api/logout", "").0, 204);
     assert_eq!(one.cookie, "id=");
-    assert_eq!(Client::new(&program, &signed_in).get("/api/cart").1["count"], 0);
+    assert_eq!(Client::new(&program.url, &signed_in).get("/api/cart").1["count"], 0);
 }
 
 #[test]
@@ -153,19 +47,19 @@ fn a_cart_survives_kill_9() {
     let start = || Program::with(&["--store", &store]);
 
     let program = start();
-    let mut laptop = Client::new(&program, "");
+    let mut laptop = Client::new(&program.url, "");
     laptop.post("/api/cart", r#"{"item": "mug"}"#);
     laptop.post("/api/cart", r#"{"item": "tea"}"#);
     assert_eq!(laptop.post("/api/login", r#"{"name": "Ada"}"#).0, 200);
     let wrap = r#"{"name": "preferences.gift_wrap", "payload": true}"#;
     let before = laptop.post("/api/actions", wrap).1;
-    let mut phone = Client::new(&program, "");
+    let mut phone = Client::new(&program.url, "");
     phone.post("/api/login", r#"{"name": "Ada"}"#);
     let (laptop, phone) = (laptop.cookie, phone.cookie);
     program.kill();
 
     let program = start();
-    let mut again = Client::new(&program, &laptop);
+    let mut again = Client::new(&program.url, &laptop);
     let (status, cart) = again.get("/api/cart");
     assert_eq!((status, &cart), (200, &before));
     assert_eq!((&cart["items"], &cart["user"]), (&json!(["mug", "tea"]), &json!("Ada")));
@@ -177,8 +71,8 @@ fn a_cart_survives_kill_9() {
 
     // And what was ended stays ended.
     let program = start();
-    assert_eq!(Client::new(&program, &phone).get("/api/sessions").0, 401);
-    let list = Client::new(&program, &laptop).get("/api/sessions").1;
+    assert_eq!(Client::new(&program.url, &phone).get("/api/sessions").0, 401);
+    let list = Client::new(&program.url, &laptop).get("/api/sessions").1;
     assert_eq!(list["sessions"].as_array().unwrap().len(), 1);
 }
 
@@ -188,7 +82,7 @@ fn a_cart_survives_an_orderly_restart_in_the_data_directory() {
     let data = dir.path().join("data");
     let arguments = ["--data", data.to_str().unwrap()];
     let program = Program::with(&arguments);
-    let mut client = Client::new(&program, "");
+    let mut client = Client::new(&program.url, "");
     client.post("/api/cart", r#"{"item": "mug"}"#);
     let (status, words) = program.stop();
     assert_eq!(status, Some(0));
@@ -199,13 +93,13 @@ fn a_cart_survives_an_orderly_restart_in_the_data_directory() {
     assert!(data.join("shop.db").is_file());
 
     let program = Program::with(&arguments);
-    assert_eq!(Client::new(&program, &client.cookie).get("/api/cart").1["count"], 1);
+    assert_eq!(Client::new(&program.url, &client.cookie).get("/api/cart").1["count"], 1);
 }
 
 #[test]
 fn a_signal_ends_it_in_order_also_with_open_connections() {
     let program = Program::start();
-    let mut client = Client::new(&program, "");
+    let mut client = Client::new(&program.url, "");
     client.post("/api/cart", r#"{"item": "mug"}"#);
     // Says nothing, and stays.
     let silent = TcpStream::connect(program.url.strip_prefix("http://").unwrap()).unwrap();

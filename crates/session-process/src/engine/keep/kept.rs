@@ -47,6 +47,13 @@ pub(in crate::engine) struct Place {
     pub(in crate::engine) gone: bool,
 }
 
+impl Place {
+    /// Somebody else has changed the record, to this version.
+    pub(super) fn is_behind(&self, version: Version) -> bool {
+        !self.gone && self.version < version
+    }
+}
+
 impl Kept {
     pub(in crate::engine) fn new(records: &SessionRecords, id: &SessionId) -> Arc<Self> {
         Arc::new(Self {

@@ -14,9 +14,11 @@
 //! 4. A write expects the version that this node knows. Where the record was changed by others, but not its snapshot
 //!    (attributes, an owner), it is repeated on the newer version; where the snapshot was, another node runs this
 //!    session too, and this process gives way.
+//!    Where it had nothing to write, it takes over what that node left: [`elsewhere`].
 //! 5. A write, a rotation and a deletion of one session exclude each other: [`Kept::place`].
 
 mod batch;
+mod elsewhere;
 mod end;
 mod kept;
 mod load;
@@ -28,6 +30,7 @@ use std::{sync::Arc, time::Duration};
 use self::write::{Settle, begin, send};
 pub(crate) use self::{batch::Batch, kept::Kept};
 pub(super) use self::{
+    elsewhere::{heard, take_over},
     end::{end, recover},
     load::{load, save_first},
     write::is_saved,

@@ -1,6 +1,8 @@
 //! Until a session has one process in the whole cluster, two nodes may each run one: nothing is overwritten.
 
-use session_process::{CallError, SaveError};
+use std::sync::atomic::Ordering::SeqCst;
+
+use session_process::{CallError, SaveError, store::Notice};
 
 use super::*;
 
@@ -8,6 +10,8 @@ use super::*;
 async fn of_two_nodes_that_run_one_session_the_later_writer_gives_way_and_repeats() {
     let (a, id) = Node::started().await;
     let b = a.again();
+    // As if it came in the very next moment.
+    a.store.mute.store(true, SeqCst);
     assert_eq!(b.sessions.call(&id, Total).await.unwrap(), 0);
     assert_eq!(a.sessions.call(&id, Add(1)).await.unwrap(), 1);
     let error = b.sessions.call(&id, Add(10)).await.unwrap_err();
@@ -49,4 +53,67 @@ async fn two_nodes_that_repeat_lose_no_change() {
         work.await.unwrap();
     }
     assert_eq!(a.stored(&id).await.unwrap(), r#"{"sum":100}"#);
+}
+
+#[tokio::test]
+async fn a_process_takes_over_what_another_node_has_written() {
+    let (a, id) = Node::started().await;
+    let b = a.again();
+    assert_eq!(b.sessions.call(&id, Total).await.unwrap(), 0);
+    for sum in 1..=20 {
+        let (writes, reads) = if sum % 2 == 0 { (&a, &b) } else { (&b, &a) };
+        while writes.sessions.call(&id, Add(1)).await.is_err() {}
+        while reads.sessions.call(&id, Total).await.unwrap() != sum {
+            tokio::task::yield_now().await;
+        }
+    }
+    assert_eq!(
+        a.runs.hooks.load(SeqCst) + b.runs.hooks.load(SeqCst),
+        0,
+        "neither has ended"
+    );
+}
+
+#[tokio::test]
+async fn after_lost_notices_a_process_looks_for_itself() {
+    let (a, id) = Node::started().await;
+    let b = a.again();
+    assert_eq!(b.sessions.call(&id, Total).await.unwrap(), 0);
+    a.store.mute.store(true, SeqCst);
+    a.sessions.call(&id, Add(5)).await.unwrap();
+    assert_eq!(b.sessions.call(&id, Total).await.unwrap(), 0);
+    a.store.mute.store(false, SeqCst);
+    a.store.say(Notice::Lagged);
+    while b.sessions.call(&id, Total).await.unwrap() != 5 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_its_own_or_of_an_attribute_does_not_disturb_a_process() {
+    let (node, id) = Node::started().await;
+    node.sessions.call(&id, Add(1)).await.unwrap();
+    let loads = node.store.loads.load(SeqCst);
+    for sum in 2..=50 {
+        assert_eq!(node.sessions.call(&id, Add(1)).await.unwrap(), sum);
+    }
+    assert_eq!(node.store.loads.load(SeqCst), loads, "it knows its own writes");
+    node.records.set_label(&id, Some("phone")).await.unwrap();
+    assert_eq!(node.sessions.call(&id, Add(1)).await.unwrap(), 51);
+}
+
+/// What it can't load is not served: neither old nor made up.
+#[tokio::test]
+async fn a_process_that_is_behind_and_cannot_look_is_not_served_as_it_was() {
+    let (a, id) = Node::started().await;
+    let b = a.again();
+    assert_eq!(b.sessions.call(&id, Total).await.unwrap(), 0);
+    a.store.fail("load", usize::MAX);
+    a.sessions.call(&id, Add(5)).await.unwrap();
+    while b.sessions.call(&id, Total).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(b.sessions.call(&id, Total).await.unwrap_err().kind(), "not_loaded");
+    a.store.fail("load", 0);
+    assert_eq!(b.sessions.call(&id, Total).await.unwrap(), 5);
 }

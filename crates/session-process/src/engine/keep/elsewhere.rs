@@ -1,0 +1,103 @@
+//! What another node has written into a session's record is taken over by its process here.
+
+use std::{mem, sync::Arc};
+
+use super::{durable, snapshot};
+use crate::{
+    EndReason, Process,
+    engine::{
+        chain::Frame,
+        guard::drop_quietly,
+        mailbox::Push,
+        run::{self, Run, Turn},
+        session::{Envelope, Failure, Leftover, Session},
+    },
+    store::Version,
+};
+
+/// The record has this version, which may be the work of another node. A process that has nothing to write takes over
+/// what that node left; one that has finds out when it writes.
+pub(in crate::engine) fn heard<P: Process>(session: Arc<Session<P>>, version: Version) {
+    let Some(kept) = session.kept.clone() else { return };
+    let place = kept.place.try_lock().ok();
+    match place.map(|place| place.is_behind(version)) {
+        Some(true) => take_over(session),
+        Some(false) => {}
+        // A write of our own, most probably: what it comes to is known behind it.
+        None => {
+            let runtime = session.engine.runtime.clone();
+            runtime.spawn(async move {
+                let behind = kept.place.lock().await.is_behind(version);
+                if behind {
+                    take_over(session);
+                }
+            });
+        }
+    }
+}
+
+/// Has a session look at its record.
+pub(in crate::engine) fn take_over<P: Process>(session: Arc<Session<P>>) {
+    match session
+        .mailbox
+        .push(Arc::new(TakeOver) as Arc<dyn Envelope<P>>, usize::MAX)
+    {
+        Push::Begin => run::spawn_drain(Turn::new(session)),
+        // Closed: it comes back from its record anyway.
+        Push::Queued | Push::Full(_) | Push::Closed(_) => {}
+    }
+}
+
+struct TakeOver;
+
+impl<P: Process> Envelope<P> for TakeOver {
+    fn open(self: Arc<Self>, session: Arc<Session<P>>) -> Option<Run> {
+        Some(Box::pin(async move { look(&session).await }))
+    }
+
+    fn refuse(&self, _: Failure) {}
+
+    fn frame(&self) -> Option<Arc<Frame>> {
+        None
+    }
+}
+
+async fn look<P: Process>(session: &Arc<Session<P>>) {
+    let mut core = session.core.borrow_mut();
+    let core = core.get_mut();
+    let (Some(keep), Some(kept), Some(process)) = (core.keep.as_deref_mut(), &session.kept, core.process.as_mut())
+    else {
+        return;
+    };
+    if keep.newest().is_some() {
+        return;
+    }
+    let mut place = kept.place.lock().await;
+    let record = match kept.records.record(place.key).await {
+        Ok(Some(record)) if !place.gone => record,
+        // That is told by itself.
+        Ok(_) => return,
+        // What is in memory is old, and what is true can't be asked for: its next message asks again.
+        Err(_) => {
+            session.close(EndReason::Asleep, Leftover::Refuse);
+            return;
+        }
+    };
+    place.version = place.version.max(record.version);
+    if record.snapshot == keep.durable {
+        // Attributes, an owner; or it was our own change.
+        return;
+    }
+    let found = record.snapshot.as_ref();
+    let state = found.and_then(|found| snapshot::read(&durable::<P>().schema, found).ok());
+    match state {
+        Some(state) => {
+            keep.durable = record.snapshot;
+            let _ = drop_quietly(mem::replace(process, state));
+        }
+        // The next message is told why: as for one that was asleep.
+        None => {
+            session.close(EndReason::Asleep, Leftover::Refuse);
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! What the program is asked to do.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
+
+use lexopt::prelude::*;
+
+pub(crate) const HELP: &str = "\
+A small shop on session-process.
+
+Usage: shop [--host ADDRESS] [--port N] [--data DIR] [--store STORE] [--developer]
+       shop cluster [--host ADDRESS] [--port N] [--developer]
+
+  --host ADDRESS  where to listen (default: 127.0.0.1)
+  --port N        0 picks a free one (default: 3000)
+  --data DIR      where shop.db is, the file with all sessions (default: ./shop-data)
+  --store STORE   memory: sessions end with the program
+                  sqlite:FILE: another file than shop.db in DIR
+                  postgres://USER:PASSWORD@HOST/DATABASE: shared by all shops that are given it
+  --developer     a page that shows what happened in your session: /developer
+  --help          this text
+
+cluster: two shops on ports N and N + 1, with a PostgreSQL server of their own that goes with them
+";
+
+pub(crate) enum Command {
+    Help,
+    Serve(Options),
+    Cluster(Nodes),
+}
+
+/// One shop.
+pub(crate) struct Options {
+    pub(crate) address: SocketAddr,
+    pub(crate) store: Store,
+    pub(crate) developer: bool,
+    /// It stops when its standard input ends: a node, when whoever started it is gone.
+    pub(crate) until_stdin_ends: bool,
+}
+
+pub(crate) enum Store {
+    Memory,
+    Sqlite(PathBuf),
+    /// May hold a password: never shown.
+    Postgres(String),
+}
+
+/// Two shops.
+pub(crate) struct Nodes {
+    pub(crate) host: IpAddr,
+    pub(crate) port: u16,
+    pub(crate) developer: bool,
+    pub(crate) until_stdin_ends: bool,
+}
+
+pub(crate) fn read() -> Result<Command, lexopt::Error> {
+    let (mut host, mut port) = (IpAddr::from([127, 0, 0, 1]), 3000);
+    let (mut data, mut store) = (None::<PathBuf>, None);
+    let (mut cluster, mut developer, mut until_stdin_ends) = (false, false, false);
+    let mut arguments = lexopt::Parser::from_env();
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Value(word) if word == "cluster" && !cluster => cluster = true,
+            Long("host") => host = arguments.value()?.parse()?,
+            Short('p') | Long("port") => port = arguments.value()?.parse()?,
+            Long("data") => data = Some(arguments.value()?.into()),
+            Long("store") => store = Some(arguments.value()?.parse_with(parse_store)?),
+            Long("developer") => developer = true,
+            Long("until-stdin-ends") => until_stdin_ends = true,
+            Short('h') | Long("help") => return Ok(Command::Help),
+            _ => return Err(argument.unexpected()),
+        }
+    }
+    if cluster {
+        if store.is_some() || data.is_some() {
+            return Err("a cluster has a store of its own; for another, start two shops with the same --store".into());
+        }
+        return Ok(Command::Cluster(Nodes {
+            host,
+            port,
+            developer,
+            until_stdin_ends,
+        }));
+    }
+    let data = data.unwrap_or_else(|| PathBuf::from("shop-data"));
+    Ok(Command::Serve(Options {
+        address: SocketAddr::new(host, port),
+        store: store.unwrap_or_else(|| Store::Sqlite(data.join("shop.db"))),
+        developer,
+        until_stdin_ends,
+    }))
+}
+
+fn parse_store(text: &str) -> Result<Store, &'static str> {
+    match text.split_once(':') {
+        None if text == "memory" => Ok(Store::Memory),
+        Some(("sqlite", file)) if !file.is_empty() => Ok(Store::Sqlite(file.into())),
+        Some(("postgres" | "postgresql", rest)) if rest.starts_with("//") => Ok(Store::Postgres(text.to_owned())),
+        _ => Err("a store is `memory`, `sqlite:FILE` or `postgres://USER:PASSWORD@HOST/DATABASE`"),
+    }
+}

@@ -1,0 +1,112 @@
+//! One shop, from its store to its end.
+
+use std::{error::Error, io, time::Duration};
+
+use session_process::{
+    Sessions,
+    records::{RecordsBuilder, SessionRecords},
+    store::MemoryStore,
+};
+use session_process_postgres::PostgresStore;
+use session_process_sqlite::SqliteStore;
+use shop::{Shop, app};
+use tokio::net::TcpListener;
+
+use crate::{
+    options::{Options, Store},
+    say, stop_signal,
+};
+
+/// Requests under way, and then sessions, have this long to come to their end.
+const DRAIN: Duration = Duration::from_secs(3);
+
+/// Half an hour under the idle timeout of one hour: who is away for so long takes up no memory.
+const SLEEP_AFTER: Duration = Duration::from_secs(30 * 60);
+
+/// A store that is open, to be closed at the end.
+enum Open {
+    Memory,
+    Sqlite(SqliteStore),
+    Postgres(PostgresStore),
+}
+
+impl Open {
+    async fn open(store: &Store) -> Result<(Self, RecordsBuilder), Box<dyn Error>> {
+        Ok(match store {
+            Store::Memory => (Self::Memory, SessionRecords::builder(MemoryStore::new())),
+            Store::Sqlite(path) => {
+                let store = SqliteStore::open(path).await?;
+                (Self::Sqlite(store.clone()), SessionRecords::builder(store))
+            }
+            Store::Postgres(url) => {
+                let store = PostgresStore::open(url).await?;
+                (Self::Postgres(store.clone()), SessionRecords::builder(store))
+            }
+        })
+    }
+
+    fn introduce(&self) -> io::Result<()> {
+        match self {
+            Self::Memory => say(format_args!("sessions are in memory, and end with this program")),
+            Self::Sqlite(store) => say(format_args!("sessions are in {}", store.path().display())),
+            Self::Postgres(_) => say(format_args!(
+                "sessions are in PostgreSQL, shared with all shops on that database"
+            )),
+        }
+    }
+
+    async fn shutdown(self) {
+        match self {
+            Self::Memory => {}
+            Self::Sqlite(store) => store.shutdown().await,
+            Self::Postgres(store) => store.shutdown().await,
+        }
+    }
+}
+
+pub(crate) async fn run(options: Options) -> Result<(), Box<dyn Error>> {
+    let (store, records) = Open::open(&options.store).await?;
+    let mut shop = Shop::with_records(Sessions::builder().sleep_after(SLEEP_AFTER), records.build()?)?;
+    if options.developer {
+        shop = shop.with_developer_page();
+    }
+    let app = app(&shop);
+    // Before anybody is told the address: a signal from then on is not missed.
+    let stop = stop_signal(options.until_stdin_ends)?;
+    let listener = TcpListener::bind(options.address).await;
+    let listener = listener.map_err(|error| format!("can't listen on {}: {error}", options.address))?;
+    say(format_args!("listening on http://{}", listener.local_addr()?))?;
+    store.introduce()?;
+
+    let (stopping, mut stopped) = tokio::sync::watch::channel(());
+    let graceful = async move {
+        stop.await;
+        drop(stopping);
+    };
+    let server = axum::serve(listener, app).with_graceful_shutdown(graceful);
+    let time_is_up = async {
+        // An error: the sender is gone, as it was asked to stop.
+        let _ = stopped.changed().await;
+        tokio::time::sleep(DRAIN).await;
+    };
+    tokio::select! {
+        served = async { server.await } => served?,
+        () = time_is_up => say(format_args!("some connections were cut off"))?,
+    }
+
+    let report = shop.sessions().shutdown(DRAIN).await;
+    say(format_args!(
+        "stopped: {} sessions ended, {} cut off",
+        report.ended,
+        report.cut.len()
+    ))?;
+    for session in report.cut {
+        say(format_args!("cut off: {session}"))?;
+    }
+    if let Err(error) = shop.records().shutdown(DRAIN).await {
+        // Sessions and carts are there; only when they were last used is not.
+        say(format_args!("the last accesses were not saved: {error}"))?;
+    }
+    store.shutdown().await;
+    Ok(())
+}
