@@ -224,7 +224,11 @@ impl<P: Process> Sessions<P> {
 
     /// Sends a message and doesn't wait for it to be handled.
     ///
-    /// If the session is idle, its handler begins right here, on the caller's thread, up to its first wait.
+    /// If the session is idle, its handler begins right here, on the caller's thread, up to its first wait; then those of
+    /// the first few messages that have come meanwhile.
+    ///
+    /// A durable session that sleeps is woken. It is asked for in the store later than this returns: if there is none
+    /// under this id after all, or the store fails, the message is dropped. A [`call`](Self::call) tells.
     ///
     /// # Errors
     /// [`CastError`], with the message: the session is not started, or its mailbox is full.
@@ -408,7 +412,8 @@ impl<P: Process> Sessions<P> {
         ended
     }
 
-    /// Ends all sessions, of all types, and waits for none of them. Returns how many were asked to end.
+    /// Ends all sessions that are in memory, of all types, and waits for none of them. (Those that sleep in a store go on:
+    /// end them by [`SessionRecords::delete_all`](crate::records::SessionRecords::delete_all).) Returns how many were asked to end.
     ///
     /// # Cancel safety
     /// Those that were asked to end, end.

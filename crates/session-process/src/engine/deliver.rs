@@ -246,7 +246,13 @@ where
                     if let Some(reason) = stop {
                         session.close(reason, Leftover::Refuse);
                     }
-                    session.proceed_here();
+                    // Not for a call, whose reply is there: its caller shall have it now. And not inside a handler,
+                    // which may hold what the others need.
+                    if sender == Sender::Cast && !chain::in_a_handler() {
+                        session.proceed_here();
+                    } else {
+                        session.proceed();
+                    }
                     Attempt::Replied(reply)
                 }
                 Err(panic) => {
@@ -349,7 +355,7 @@ where
         .push(Arc::clone(&queued) as Arc<dyn Envelope<P>>, capacity);
     if let Push::Full(envelope) = push {
         // Messages whose senders took them back still have their places.
-        let withdrawn = session.engine.withdrawn.load(Ordering::Relaxed);
+        let withdrawn = session.engine.withdrawn.load(Ordering::Acquire);
         session.mailbox.clear_out(withdrawn, |envelope| !envelope.is_gone());
         push = session.mailbox.push(envelope, capacity);
     }
@@ -462,7 +468,7 @@ impl<M, R> Drop for Wait<'_, M, R> {
 fn withdraw<M, R>(engine: &Engine, queued: &Queued<M, R>) -> Withdrawn<M, Reply<R>, Failure> {
     let withdrawn = queued.ticket.withdraw();
     // After it, so that who reads the new count finds the message gone.
-    engine.withdrawn.fetch_add(1, Ordering::Relaxed);
+    engine.withdrawn.fetch_add(1, Ordering::Release);
     withdrawn
 }
 

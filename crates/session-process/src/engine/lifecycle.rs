@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     Context, EndReason, Init, InitError, LoadError, Process, Restart, SessionId, SharedError, StartError, StartOptions,
-    clock::nanos, events::Event, store::SessionKey,
+    clock::nanos, events::Event, process::Expiry, store::SessionKey,
 };
 
 /// How a process begins anew.
@@ -130,6 +130,8 @@ where
             Started::Yes => return Ok(false),
             Started::Closed => {}
             Started::Timeout => return Err(timeout()),
+            // Somebody had asked the store for it, before us.
+            Started::Failed(failure) if failure.is_not_there() => {}
             Started::Failed(failure) => return Err(start_error(id, failure)),
         }
     }
@@ -147,7 +149,7 @@ impl<P: Process> Recipe<P> for FromStore {
 /// There is no state under this id after all.
 #[derive(Debug, thiserror::Error)]
 #[error("there is no such session in the store")]
-struct NotThere;
+pub(super) struct NotThere;
 
 /// What makes a process: on the heap from the start, since it may go on in a task, and a process may start another of
 /// its own type.
@@ -214,13 +216,20 @@ pub(crate) async fn wake<P: Process>(
 /// The same for a sender that doesn't wait: the session is there at once, and its messages wait for it.
 pub(super) fn wake_for_cast<P: Process>(engine: &Arc<Engine>, id: &SessionId) -> Option<Arc<Session<P>>> {
     engine.records.as_ref()?;
-    let Insert::Inserted(session) = insert_from_store::<P>(engine, id) else {
-        return None;
-    };
-    let run = from_store(&session);
-    // In a task in any case: it reads the store.
-    begin_here(&session, run);
-    Some(session)
+    match insert_from_store::<P>(engine, id) {
+        Insert::Inserted(session) => {
+            let run = from_store(&session);
+            // In a task in any case: it reads the store.
+            begin_here(&session, run);
+            Some(session)
+        }
+        // Somebody was quicker.
+        Insert::Found(found) => {
+            let found: Arc<dyn std::any::Any + Send + Sync> = found;
+            found.downcast().ok()
+        }
+        Insert::Refused(_) => None,
+    }
 }
 
 fn insert_from_store<P: Process>(engine: &Arc<Engine>, id: &SessionId) -> Insert<Session<P>, StartError> {
@@ -461,7 +470,13 @@ pub(super) fn end_in_place<P: Process>(turn: Turn<P>) {
 
 pub(super) async fn end<P: Process>(turn: Turn<P>) {
     let session = Arc::clone(turn.session());
-    let reason = session.end_reason().expect("the mailbox was closed for a reason");
+    let mut reason = session.end_reason().expect("the mailbox was closed for a reason");
+    if P::DURABILITY.0.is_some()
+        && reason == EndReason::Expired(Expiry::Idle)
+        && keep::is_used_elsewhere(&session).await
+    {
+        reason = session.only_sleeps();
+    }
     session.side.lock().stop_tasks();
     terminate(&session, reason, true).await;
     // Nothing waits, except if the session crashed while it was to work its mailbox off.

@@ -15,7 +15,8 @@
 //! 4. `CLOSED` is set once and stays. From then on every push is refused, and exactly one caller learns that it has
 //!    to bring the session to its end.
 //!
-//! Deadlock safety: the queue's lock is a leaf; nothing is called while it is held.
+//! Deadlock safety: no lock is taken while the queue's is held, except a ticket's by [`Mailbox::clear_out`], which is a
+//! leaf.
 //!
 //! The models in `crates/models` compile this file against loom's types.
 
@@ -168,9 +169,16 @@ impl<T> Mailbox<T> {
     /// it, and sees to the queue with [`next`](Self::next).
     #[must_use]
     pub(crate) fn release(&self) -> bool {
-        self.bits
-            .compare_exchange(RUNNING, 0, Ordering::Release, Ordering::Relaxed)
-            .is_ok()
+        let give_up = |bits| {
+            self.bits
+                .compare_exchange(bits, 0, Ordering::Release, Ordering::Relaxed)
+        };
+        match give_up(RUNNING) {
+            Ok(_) => true,
+            // It has waited in a task, and nothing came meanwhile.
+            Err(bits) if bits == RUNNING | AWAY => give_up(bits).is_ok(),
+            Err(_) => false,
+        }
     }
 
     /// The next message; or gives the run right up. Only for its holder.
@@ -203,6 +211,18 @@ impl<T> Mailbox<T> {
         } else {
             Close::Begin
         }
+    }
+
+    /// The same, unless something waits or it is closed, or `announce` says no, which runs under the lock. Only for the
+    /// holder of the run right. Returns whether it is closed by this.
+    pub(crate) fn close_if_empty(&self, announce: impl FnOnce() -> bool) -> bool {
+        let queue = self.queue.lock();
+        let waits = queue.as_ref().is_some_and(|waiting| !waiting.messages.is_empty());
+        if waits || self.is_closed() || !announce() {
+            return false;
+        }
+        self.bits.fetch_or(CLOSED, Ordering::AcqRel);
+        true
     }
 
     /// Takes everything that waits, to hand it back to its senders.

@@ -79,6 +79,8 @@ pub(crate) struct Engine {
     rate: Option<SlidingWindow>,
     keyed_rate: Option<KeyedRate>,
     closing: AtomicBool,
+    /// Until when it may take; 0 while it is not shut down.
+    shut_down_by: AtomicU64,
     emptied: Notify,
     started: AtomicU64,
     ended: AtomicU64,
@@ -110,6 +112,7 @@ impl Engine {
             runtime_id: runtime.id(),
             runtime,
             closing: AtomicBool::new(false),
+            shut_down_by: AtomicU64::new(0),
             emptied: Notify::new(),
             started: AtomicU64::new(0),
             ended: AtomicU64::new(0),
@@ -127,6 +130,11 @@ impl Engine {
 
     pub(crate) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Acquire)
+    }
+
+    /// The deadline of the shutdown; 0 if there is none.
+    pub(crate) fn shut_down_by(&self) -> u64 {
+        self.shut_down_by.load(Ordering::Acquire)
     }
 
     pub(crate) fn started_total(&self) -> u64 {

@@ -36,7 +36,7 @@ fn follow(engine: &Arc<Engine>, ending: &Ending) {
     match ending {
         Ending::Removed { key, because, .. } => {
             if let Some(session) = engine.durable(key) {
-                end(&session, reason(*because));
+                is_gone(&session, reason(*because));
             }
         }
         // By the records alone: the id is unknown here. It comes back under that.
@@ -71,16 +71,21 @@ async fn look(engine: Weak<Engine>, keys: Vec<SessionKey>) {
         };
         // Where the store doesn't answer, the next write will tell.
         match records.is_there(key).await {
-            Ok(false) => end(&session, EndReason::Terminated),
+            // Unless it has another key by now.
+            Ok(false) if engine.durable(&key).is_some_and(|known| Arc::ptr_eq(&known, &session)) => {
+                is_gone(&session, EndReason::Terminated);
+            }
+            Ok(false) => {}
             Ok(true) => session.heard(None),
             Err(_) => {}
         }
     }
 }
 
-fn end(session: &Arc<dyn AnySession>, reason: EndReason) {
+fn is_gone(session: &Arc<dyn AnySession>, reason: EndReason) {
     // What this engine itself is doing is seen to where it is done.
-    if session.kept().is_some_and(|kept| !kept.is_busy()) {
+    if let Some(kept) = session.kept().filter(|kept| !kept.is_busy()) {
+        kept.is_removed();
         Arc::clone(session).end(reason, Leftover::Refuse);
     }
 }
@@ -98,15 +103,16 @@ impl Engine {
         self.by_key.lock().get(key)?.upgrade()
     }
 
-    /// A durable session has another id. Returns who was known by that before.
-    pub(super) fn rekey(&self, from: &SessionKey, to: SessionKey) -> Option<Weak<dyn AnySession>> {
+    /// A durable session has another id. Returns who was known by that before; `None` if it was not known itself.
+    pub(super) fn rekey(&self, from: &SessionKey, to: SessionKey) -> Option<Option<Weak<dyn AnySession>>> {
         let mut by_key = self.by_key.lock();
         let session = by_key.remove(from)?;
-        by_key.insert(to, session)
+        Some(by_key.insert(to, session))
     }
 
     /// It has not, after all.
-    pub(super) fn unkey(&self, to: SessionKey, displaced: Option<Weak<dyn AnySession>>) {
+    pub(super) fn unkey(&self, to: SessionKey, displaced: Option<Option<Weak<dyn AnySession>>>) {
+        let Some(displaced) = displaced else { return };
         let mut by_key = self.by_key.lock();
         match displaced {
             Some(session) => drop(by_key.insert(to, session)),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Engine, keep::Kept, registry::Rotate, session::Leftover};
 use crate::{
     EndReason, RotateError, SessionId,
+    clock::nanos,
     store::{Conflict, SessionKey, StoreError},
 };
 
@@ -12,13 +13,26 @@ use crate::{
 /// old id still reaches the process, and its writes go to the new place.
 pub(crate) async fn rotate(engine: &Arc<Engine>, id: &SessionId, to: &SessionId) -> Result<(), RotateError> {
     let not_started = || RotateError::NotStarted { id: id.clone() };
-    let now = engine.now();
-    let Some(session) = engine.registry.get(id) else {
-        return asleep(engine, id, to).await;
+    let deadline = engine.now().saturating_add(nanos(engine.config.call_timeout));
+    let session = loop {
+        let Some(session) = engine.registry.get(id) else {
+            return asleep(engine, id, to).await;
+        };
+        let now = engine.now();
+        if session.touch(now) {
+            break session;
+        }
+        // A durable one comes back from the store, or goes there, or ends: what comes of that is known in a moment.
+        if session.kept().is_none() || session.in_chain() || now >= deadline {
+            return Err(not_started());
+        }
+        if session.is_closed() || Arc::clone(&session).expire(now) {
+            let mut ended = session.watch_end();
+            let _ = engine.clock.before(deadline, ended.wait_for(Option::is_some)).await;
+        } else if !session.is_ready() {
+            session.started(deadline).await;
+        }
     };
-    if !session.touch(now) {
-        return Err(not_started());
-    }
     let Some(kept) = session.kept() else {
         return in_memory(engine, id, to);
     };
@@ -43,22 +57,28 @@ async fn durable(engine: &Engine, kept: &Kept, id: &SessionId, to: &SessionId) -
     if engine.registry.get(to).is_some() {
         return Err(RotateError::Taken { to: to.clone() });
     }
-    let moved = match kept.rotate(id, to).await {
+    let ours = || {
+        let session = engine.registry.get(id)?;
+        let is_ours = session.kept().is_some_and(|its| std::ptr::eq(&*its, kept));
+        is_ours.then_some(session)
+    };
+    let mut displaced = None;
+    let rekey = || displaced = engine.rekey(&SessionKey::of(id), SessionKey::of(to));
+    let moved = match kept.rotate(id, to, rekey).await {
         Ok(Some(moved)) => Ok(moved),
         Ok(None) => return Err(RotateError::NotStarted { id: id.clone() }),
         Err(error) => Err(error),
     };
-    if let (Ok(Err(Conflict::Missing)), Some(session)) = (&moved, engine.registry.get(id)) {
+    if let (Ok(Err(Conflict::Missing)), Some(session)) = (&moved, ours()) {
         // Deleted just before, while this session was taken for busy with its end.
         session.end(EndReason::Terminated, Leftover::Refuse);
     }
     outcome(moved, id, to)?;
-    let displaced = engine.rekey(&SessionKey::of(id), SessionKey::of(to));
     let Err(error) = in_memory(engine, id, to) else {
         return Ok(());
     };
     engine.unkey(SessionKey::of(to), displaced);
-    match (error, engine.registry.get(id)) {
+    match (error, ours()) {
         // Somebody was started under the new id while its record was on the way there: the session is theirs by now.
         // Ours leaves nothing behind that the record does not hold.
         (RotateError::Taken { .. }, Some(session)) => {

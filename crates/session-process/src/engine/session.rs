@@ -6,6 +6,7 @@
 
 use std::{
     any::Any,
+    pin::Pin,
     sync::{
         Arc, Weak,
         atomic::{AtomicBool, AtomicU8, Ordering},
@@ -20,6 +21,7 @@ use tokio::sync::watch;
 use super::{
     Engine, Recipe,
     chain::Frame,
+    deliver,
     guard::{Polled, poll_in_place},
     keep::{self, Keep, Kept},
     life::Life,
@@ -29,8 +31,8 @@ use super::{
     side::Side,
 };
 use crate::{
-    CallError, Context, EndReason, Process, SessionId, SharedError, clock::nanos, process::Expiry, store::Version,
-    sync::Mutex,
+    CallError, Context, EndReason, LoadError, Process, SessionId, SharedError, clock::nanos, process::Expiry,
+    store::Version, sync::Mutex,
 };
 
 /// In this order in memory. What a message in place writes comes first and lies together, with the counts of the `Arc`
@@ -90,11 +92,26 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
+    /// There is no such session in the store.
+    pub(super) fn is_not_there(&self) -> bool {
+        matches!(self, Self::InitFailed(Some(source)) if source.is::<lifecycle::NotThere>())
+    }
+
     pub(super) fn into_call_error<M>(self, id: SessionId, message: Option<M>) -> CallError<M> {
         match (self, message) {
             (Self::Crashed, message) => CallError::Crashed { id, message },
             (Self::Ended(reason), message) => CallError::Ended { id, reason, message },
-            (Self::InitFailed(source), Some(message)) => CallError::InitFailed { id, source, message },
+            // Of one that was to come from the store: the same as for whoever had it come.
+            (failure @ Self::InitFailed(_), Some(message)) if failure.is_not_there() => {
+                CallError::NotStarted { id, message }
+            }
+            (Self::InitFailed(source), Some(message)) => {
+                let load = source.as_ref().and_then(|source| source.downcast_ref::<LoadError>());
+                match load.cloned() {
+                    Some(source) => CallError::NotLoaded { id, source, message },
+                    None => CallError::InitFailed { id, source, message },
+                }
+            }
             // Nothing is handled before `init` is done, so the message is always there.
             (Self::InitFailed(_), None) => CallError::Crashed { id, message: None },
         }
@@ -145,6 +162,12 @@ impl<P: Process> Session<P> {
 
     pub(super) fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Acquire)
+    }
+
+    /// It was to end for good, and is in use elsewhere. Only for the holder of the run right that ends it.
+    pub(super) fn only_sleeps(&self) -> EndReason {
+        self.ending.store(EndReason::Asleep.code(), Ordering::Release);
+        EndReason::Asleep
     }
 
     pub(super) fn end_reason(&self) -> Option<EndReason> {
@@ -284,6 +307,9 @@ pub(crate) trait AnySession: Any + Send + Sync {
     fn end(self: Arc<Self>, reason: EndReason, leftover: Leftover);
     /// Ends the session if its time is up. Returns whether it was.
     fn expire(self: Arc<Self>, now: u64) -> bool;
+    /// Waits until it has begun, or failed to.
+    fn started(self: Arc<Self>, deadline: u64) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+    fn is_ready(&self) -> bool;
     /// Cuts off a handler that waits.
     fn kill(self: Arc<Self>, reason: EndReason);
     fn watch_end(&self) -> watch::Receiver<Option<EndReason>>;
@@ -338,6 +364,10 @@ impl<P: Process> AnySession for Session<P> {
 
     fn is_closed(&self) -> bool {
         self.mailbox.is_closed()
+    }
+
+    fn is_ready(&self) -> bool {
+        Self::is_ready(self)
     }
 
     fn touch(&self, now: u64) -> bool {
@@ -439,14 +469,14 @@ impl<P: Process> AnySession for Session<P> {
         let (Some(_), Some(after)) = (&self.kept, self.engine.config.sleep_after) else {
             return false;
         };
-        let is_used = {
+        let is_used = || {
             let side = self.side.lock();
             side.peek().is_some_and(|extras| extras.monitors() + extras.tasks() > 0)
         };
-        if is_used || !self.is_ready() || !self.mailbox.try_begin() {
+        if is_used() || !self.is_ready() || !self.mailbox.try_begin() {
             return false;
         }
-        let sleeps = self.life.idle_since(nanos(after)) <= now && {
+        let may_sleep = self.life.idle_since(nanos(after)) <= now && {
             let mut core = self.core.borrow_mut();
             let core = core.get_mut();
             let process = core.process.as_ref();
@@ -456,11 +486,25 @@ impl<P: Process> AnySession for Session<P> {
             // What is not saved yet is saved first: if the store fails, memory has the only copy.
             may && keep::is_saved(&self, core)
         };
-        if sleeps {
-            self.close(EndReason::Asleep, Leftover::Refuse);
-        }
+        // Again, as a message may have come between the first look and the run right. And what was accepted since then
+        // is not to be refused: then it stays awake.
+        let sleeps = may_sleep
+            && !is_used()
+            && self.mailbox.close_if_empty(|| {
+                let code = EndReason::Asleep.code();
+                let first = self
+                    .ending
+                    .compare_exchange(0, code, Ordering::AcqRel, Ordering::Relaxed);
+                first.is_ok()
+            });
         self.proceed();
         sleeps
+    }
+
+    fn started(self: Arc<Self>, deadline: u64) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(async move {
+            deliver::started(&self, deadline).await;
+        })
     }
 
     fn in_chain(&self) -> bool {

@@ -41,6 +41,7 @@ pub struct ShutdownReport {
 impl Engine {
     pub(crate) async fn shutdown(self: &Arc<Self>, deadline: Duration) -> ShutdownReport {
         let deadline = self.now().saturating_add(nanos(deadline));
+        self.shut_down_by.store(deadline, Ordering::Release);
         self.closing.store(true, Ordering::Release);
         let before = self.registry.len();
         // Again until a pass finds nobody: a session whose id is rotated meanwhile moves to another shard.
@@ -55,8 +56,13 @@ impl Engine {
                     session.kill(EndReason::Shutdown);
                 }
             }
-            // Of the real clock: a manual one may stand still.
-            let _ = tokio::time::timeout(ABORT_GRACE, self.empty()).await;
+            // Of the real clock: a manual one may stand still. Made in the engine's runtime: the caller's may have no
+            // timers.
+            let grace = {
+                let _in = self.runtime.enter();
+                tokio::time::timeout(ABORT_GRACE, self.empty())
+            };
+            let _ = grace.await;
         }
         ShutdownReport {
             ended: before.saturating_sub(cut.len()),

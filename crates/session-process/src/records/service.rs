@@ -328,7 +328,8 @@ impl SessionRecords {
     }
 
     /// Gives a session a new id, and returns it: at login, and whenever its rights change. The old id is unknown from
-    /// then on. (Its process moves along: [`Ending::Rotated`].)
+    /// then on. (Its process on this node ends as asleep, and comes back
+    /// under the new id. [`Sessions::rotate`](crate::Sessions::rotate) takes it along as it is.)
     ///
     /// # Errors
     /// [`RecordError`].

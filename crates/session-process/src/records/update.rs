@@ -226,22 +226,36 @@ impl Core {
         ran.result.map_err(UpdateError::Refused)
     }
 
-    /// Runs the closure once and puts all attributes in place of what anybody else has written meanwhile.
+    /// Runs the closure and puts all attributes in place of what anybody else has written meanwhile.
     pub(super) async fn overwrite<T, E>(
         self: &Arc<Self>,
         key: SessionKey,
         mut closure: impl FnMut(&mut Attributes) -> Result<T, E>,
     ) -> Result<T, UpdateError<E>> {
         let desk = self.desks.at(key);
-        let _turn = desk.turn.lock().await;
-        let under_way = desk.state.lock().latest();
-        let found = match under_way {
-            Some(attributes) => attributes,
-            None => {
-                let entry = self.find(key, Version::default()).await.map_err(UpdateError::Store)?;
-                entry.ok_or(UpdateError::Missing)?.record.attributes.clone()
+        let _turn = loop {
+            let turn = desk.turn.lock().await;
+            let Some(found) = desk.state.lock().latest() else {
+                break turn;
+            };
+            // What is under way here is no stranger's: this goes with it. Written over it, it would conflict with this
+            // and be made again, on top of what it has left here.
+            let ran = run(&mut closure, found, self.now(), self.config.attributes)?;
+            let Some(left) = ran.left else {
+                return ran.result.map_err(UpdateError::Refused);
+            };
+            let mut answer = self.hand_in(key, &desk, None, left);
+            drop(turn);
+            let answered = answer.wait_for(Option::is_some).await.ok();
+            match answered.and_then(|answer| answer.clone()) {
+                Some(Answer::Committed) => return ran.result.map_err(UpdateError::Refused),
+                Some(Answer::Missing) => return Err(UpdateError::Missing),
+                Some(Answer::Failed(error)) => return Err(UpdateError::Store(error)),
+                Some(Answer::Again) | None => {}
             }
         };
+        let entry = self.find(key, Version::default()).await.map_err(UpdateError::Store)?;
+        let found = entry.ok_or(UpdateError::Missing)?.record.attributes.clone();
         let ran = run(&mut closure, found, self.now(), self.config.attributes)?;
         if let Some(left) = ran.left {
             let change = Change {

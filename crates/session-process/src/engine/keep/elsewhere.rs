@@ -2,7 +2,7 @@
 
 use std::{mem, sync::Arc};
 
-use super::{durable, snapshot};
+use super::{Known, durable, snapshot};
 use crate::{
     EndReason, Process,
     engine::{
@@ -84,7 +84,7 @@ async fn look<P: Process>(session: &Arc<Session<P>>) {
         }
     };
     place.version = place.version.max(record.version);
-    if record.snapshot == keep.durable {
+    if record.snapshot == keep.known.durable {
         // Attributes, an owner; or it was our own change.
         return;
     }
@@ -92,7 +92,10 @@ async fn look<P: Process>(session: &Arc<Session<P>>) {
     let state = found.and_then(|found| snapshot::read(&durable::<P>().schema, found).ok());
     match state {
         Some(state) => {
-            keep.durable = record.snapshot;
+            keep.known = Known {
+                durable: record.snapshot,
+                open: Vec::new(),
+            };
             let _ = drop_quietly(mem::replace(process, state));
         }
         // The next message is told why: as for one that was asleep.

@@ -1,14 +1,38 @@
 //! After a panic, and at the end: what becomes of the state, and of those who wait for it.
 
-use std::any::type_name;
+use std::{
+    any::type_name,
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Duration,
+};
 
-use super::{Alarm, Keep, Writing, durable, retry_after, snapshot};
+use super::{Alarm, Keep, Writing, durable, retry_after, snapshot, write::is_open};
 use crate::{
     EndReason, Process, SaveError,
+    clock::nanos,
     durability::Pace,
     engine::session::{AnySession, Session},
     events::Event,
 };
+
+/// The longest time between two tries while the engine shuts down: a store that is back is to be met before the end.
+const LAST_TRIES: Duration = Duration::from_secs(1);
+
+/// Whether a session that has idled out here is in use all the same, at another node or by its records. What the store
+/// can't be asked about is for the store to end.
+pub(in crate::engine) async fn is_used_elsewhere<P: Process>(session: &Session<P>) -> bool {
+    let Some(kept) = &session.kept else { return false };
+    let key = kept.place.lock().await.key;
+    match kept.records.record(key).await {
+        Ok(None) => false,
+        Ok(Some(record)) => {
+            let (idle_timeout, _) = session.life.limits(session.engine.now());
+            let unused = kept.records.now().saturating_since(record.accessed_at);
+            idle_timeout.is_none_or(|timeout| unused < timeout)
+        }
+        Err(_) => true,
+    }
+}
 
 /// After a panic: the process as it was last durable; `None` where there is no such state.
 pub(in crate::engine) async fn recover<P: Process>(session: &Session<P>, keep: Option<&mut Keep>) -> Option<P> {
@@ -16,7 +40,7 @@ pub(in crate::engine) async fn recover<P: Process>(session: &Session<P>, keep: O
     // What is on its way was changed by messages before the one that panicked.
     if let Some(Writing { batch, snapshot }) = keep.writing.take() {
         match batch.written().await {
-            Ok(()) => keep.durable = Some(snapshot),
+            Ok(()) => keep.known.is_durable(snapshot),
             Err(error) => batch.settle(Err(error)),
         }
     }
@@ -25,7 +49,7 @@ pub(in crate::engine) async fn recover<P: Process>(session: &Session<P>, keep: O
     if kept.place.lock().await.gone {
         return None;
     }
-    snapshot::read(&durable::<P>().schema, keep.durable.as_ref()?).ok()
+    snapshot::read(&durable::<P>().schema, keep.known.durable.as_ref()?).ok()
 }
 
 /// The end of a session: its record goes, or gets its last state.
@@ -53,40 +77,63 @@ pub(in crate::engine) async fn end<P: Process>(
         // Its changes went with it, as somebody wanted: no reply is wrong.
         return keep.settle_all(&outcome);
     }
+    // What this node has tried to write and another has written may be the same bytes. Where somebody waits to hear that
+    // it was their change, that would not be true.
+    let remembers = durable::<P>().pace != Pace::Through;
+    let mut unsettled = Vec::new();
     if let Some(Writing { batch, snapshot }) = keep.writing.take() {
         match batch.written().await {
-            Ok(()) => keep.durable = Some(snapshot),
-            Err(error) if durable::<P>().pace == Pace::Through => batch.settle(Err(error)),
-            Err(_) => {
-                keep.open.get_or_insert(batch);
+            Ok(()) => keep.known.is_durable(snapshot),
+            Err(error @ SaveError::Store(_)) => {
+                if is_open(&error) && remembers {
+                    keep.known.may_be_durable(snapshot);
+                }
+                // It is in what is written now, and told what becomes of that.
+                unsettled.push(batch);
             }
+            Err(error) if durable::<P>().pace == Pace::Through => batch.settle(Err(error)),
+            Err(_) => unsettled.push(batch),
         }
     }
+    unsettled.extend(keep.open.take());
     // After a crash the state is as the panic left it: not to be kept.
     let Some(process) = process.filter(|_| reason != EndReason::Crashed) else {
-        return keep.settle_all(&Err(SaveError::Crashed));
+        for batch in unsettled {
+            batch.settle(Err(SaveError::Crashed));
+        }
+        return;
     };
     // Also what a terminate hook has changed.
-    let batch = keep.open.take();
     let snapshot = snapshot::write(&durable::<P>().schema, process);
     let mut failures = 0;
     let outcome = loop {
         let outcome = match &snapshot {
-            Ok(snapshot) if keep.durable.as_ref() == Some(snapshot) => Ok(()),
-            Ok(snapshot) => kept.save(snapshot, keep.durable.as_ref()).await,
+            Ok(snapshot) if keep.known.open.is_empty() && keep.known.durable.as_ref() == Some(snapshot) => Ok(()),
+            Ok(snapshot) => kept.save(snapshot, &keep.known).await,
             Err(error) => Err(error.clone()),
         };
         if let Err(error) = &outcome {
             failed(error);
         }
-        // While the engine shuts down there is a deadline, and nobody to write it later.
-        if !matches!(outcome, Err(SaveError::Store(_))) || !session.engine.is_closing() {
+        // While the engine shuts down there is nobody to write it later.
+        let again = session
+            .engine
+            .now()
+            .saturating_add(nanos(retry_after(failures).min(LAST_TRIES)));
+        if !outcome.as_ref().is_err_and(is_open) || again >= session.engine.shut_down_by() {
             break outcome;
         }
-        session.engine.clock.sleep(retry_after(failures)).await;
+        if let (Ok(snapshot), true) = (&snapshot, remembers) {
+            keep.known.may_be_durable(snapshot.clone());
+        }
+        session.engine.clock.sleep_until(again).await;
         failures += 1;
     };
-    if let Some(batch) = batch {
-        batch.settle(outcome);
+    if outcome.is_ok() {
+        // Whoever still follows it sees its last state.
+        let _ = catch_unwind(AssertUnwindSafe(|| process.snapshot_durable()));
+    }
+    for batch in unsettled {
+        batch.settle(outcome.clone());
     }
 }

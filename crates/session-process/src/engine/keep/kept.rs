@@ -7,6 +7,7 @@ use std::sync::{
 
 use tokio::sync::Mutex as AsyncMutex;
 
+use super::Known;
 use crate::{
     SaveError, SessionId,
     records::SessionRecords,
@@ -22,6 +23,8 @@ pub(crate) struct Kept {
     pub(in crate::engine) place: AsyncMutex<Place>,
     /// This engine itself is deleting it, or giving it another id.
     busy: AtomicBool,
+    /// It was told that the record is gone: there is nothing to delete, and what is under its key by now is another's.
+    removed: AtomicBool,
 }
 
 /// Says so while it lives: a caller that goes away must not leave its session busy for good, as that hears of no end.
@@ -64,14 +67,15 @@ impl Kept {
                 gone: false,
             }),
             busy: AtomicBool::new(false),
+            removed: AtomicBool::new(false),
         })
     }
 
-    /// Writes a snapshot where `before` was.
-    pub(super) async fn save(&self, snapshot: &Snapshot, before: Option<&Snapshot>) -> Result<(), SaveError> {
+    /// Writes a snapshot in place of what is known.
+    pub(super) async fn save(&self, snapshot: &Snapshot, known: &Known) -> Result<(), SaveError> {
         let mut place = self.place.lock().await;
         for _ in 0..ATTEMPTS {
-            if place.gone {
+            if place.gone || self.removed.load(Ordering::Acquire) {
                 return Err(SaveError::Gone);
             }
             let edit = Edit {
@@ -99,7 +103,7 @@ impl Kept {
                 place.gone = true;
                 return Err(SaveError::Gone);
             };
-            if record.snapshot.as_ref() != before {
+            if !known.explains(record.snapshot.as_ref()) {
                 return Err(SaveError::Conflict);
             }
             place.version = record.version;
@@ -122,7 +126,7 @@ impl Kept {
     /// Removes the record. From then on nothing is written, and nothing can bring it back.
     pub(crate) async fn delete(&self) -> Result<(), StoreError> {
         let mut place = self.place.lock().await;
-        if place.gone {
+        if place.gone || self.removed.load(Ordering::Acquire) {
             return Ok(());
         }
         let change = Change {
@@ -137,6 +141,11 @@ impl Kept {
         let _ = outcome?;
         place.gone = true;
         Ok(())
+    }
+
+    /// The store has told that the record is gone.
+    pub(in crate::engine) fn is_removed(&self) {
+        self.removed.store(true, Ordering::Release);
     }
 
     pub(in crate::engine) fn is_busy(&self) -> bool {
@@ -154,10 +163,12 @@ impl Kept {
     }
 
     /// Moves the record to another id's key. `None`: another rotation was first, and it is not under `from` any more.
+    /// `moved` is called when it has, while whoever hears that there is nothing under the old key still leaves us alone.
     pub(in crate::engine) async fn rotate(
         &self,
         from: &SessionId,
         to: &SessionId,
+        moved: impl FnOnce(),
     ) -> Result<Option<Result<(), Conflict>>, StoreError> {
         let mut place = self.place.lock().await;
         if place.key != SessionKey::of(from) {
@@ -170,9 +181,23 @@ impl Kept {
             op: Op::Rotate(to),
         };
         let busy = Busy::new(&self.busy);
-        let outcome = self.records.commit(change).await;
+        let outcome = match self.records.commit(change).await {
+            // Perhaps it took effect and only the answer is missing.
+            Err(error) if error.is_transient() => self.has_moved(place.key, to).await.map(Ok).ok_or(error),
+            outcome => outcome,
+        };
+        let outcome = outcome?.map(|version| {
+            (place.key, place.version) = (to, version);
+            moved();
+        });
         drop(busy);
-        let moved = outcome?.map(|version| (place.key, place.version) = (to, version));
-        Ok(Some(moved))
+        Ok(Some(outcome))
+    }
+
+    /// The version under the new key, if the record has left the old one for it.
+    async fn has_moved(&self, from: SessionKey, to: SessionKey) -> Option<Version> {
+        let old = self.records.record(from).await.ok()?;
+        let new = self.records.record(to).await.ok()??;
+        old.is_none().then_some(new.version)
     }
 }

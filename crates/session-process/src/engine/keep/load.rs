@@ -21,7 +21,7 @@ pub(in crate::engine) async fn load<P: Process>(session: &Session<P>, keep: &mut
         return Ok(None);
     };
     let process = snapshot::read(&durable::<P>().schema, &snapshot)?;
-    keep.durable = Some(snapshot);
+    keep.known.is_durable(snapshot);
     Ok(Some(process))
 }
 
@@ -75,8 +75,8 @@ pub(in crate::engine) async fn save_first<P: Process>(
             Err(_) => return Err(LoadError::Save(SaveError::Conflict)),
         }
     } else {
-        kept.save(&snapshot, None).await.map_err(LoadError::Save)?;
+        kept.save(&snapshot, &keep.known).await.map_err(LoadError::Save)?;
     }
-    keep.durable = Some(snapshot);
+    keep.known.is_durable(snapshot);
     Ok(())
 }

@@ -10,7 +10,8 @@
 //! 1. A reply of a write-through process is given to its caller after its batch is settled: [`Batch::wait`].
 //! 2. A batch is settled once, by the holder of the run right or the write that succeeded; [`Keep`] settles what is
 //!    left when it is dropped. So nobody waits for good.
-//! 3. `Keep::durable` is what the store holds, as far as this node knows. A failed write takes the process back to it.
+//! 3. `Keep::known` is what the store holds, as far as this node knows. A failed write-through takes the process back to
+//!    what the store says it holds; if it doesn't say, the process ends and comes back from it.
 //! 4. A write expects the version that this node knows. Where the record was changed by others, but not its snapshot
 //!    (attributes, an owner), it is repeated on the newer version; where the snapshot was, another node runs this
 //!    session too, and this process gives way.
@@ -31,7 +32,7 @@ use self::write::{Settle, begin, send};
 pub(crate) use self::{batch::Batch, kept::Kept};
 pub(super) use self::{
     elsewhere::{heard, take_over},
-    end::{end, recover},
+    end::{end, is_used_elsewhere, recover},
     load::{load, save_first},
     write::is_saved,
 };
@@ -49,13 +50,46 @@ const NOTE_EVERY: Duration = Duration::from_secs(1);
 /// What the holder of the run right knows of the writes of its session.
 #[derive(Default)]
 pub(super) struct Keep {
-    durable: Option<Snapshot>,
+    known: Known,
     open: Option<Arc<Batch>>,
     writing: Option<Writing>,
     /// A write-behind has set its alarm, or it has rung.
     alarm: Alarm,
     failures: u32,
     noted: u64,
+}
+
+/// What the store may hold, as far as this node knows.
+#[derive(Default, Clone)]
+struct Known {
+    /// What it holds, unless it has one of those below.
+    durable: Option<Snapshot>,
+    /// Written behind by us, and it is open whether they took effect: newest last. (None of a write-through process:
+    /// another node's write of the same bytes would pass for one of ours.)
+    open: Vec<Snapshot>,
+}
+
+impl Known {
+    /// More writes in a row whose outcome is open are hours of trouble: then the oldest is forgotten, and if it is that
+    /// which the store has, that is a conflict.
+    const MOST: usize = 16;
+
+    fn is_durable(&mut self, snapshot: Snapshot) {
+        self.durable = Some(snapshot);
+        self.open = Vec::new();
+    }
+
+    fn may_be_durable(&mut self, snapshot: Snapshot) {
+        if self.open.len() == Self::MOST {
+            self.open.remove(0);
+        }
+        self.open.push(snapshot);
+    }
+
+    /// Nobody else has changed the snapshot that was found.
+    fn explains(&self, found: Option<&Snapshot>) -> bool {
+        found == self.durable.as_ref() || found.is_some_and(|found| self.open.contains(found))
+    }
 }
 
 #[derive(Default, PartialEq, Eq)]
@@ -135,9 +169,10 @@ pub(super) fn handled<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>)
     }
 }
 
-/// What has been handled and is not durable yet. Only for the holder of the run right.
+/// What has been handled and a reply has to wait for. Only for the holder of the run right.
 pub(super) fn pending<P: Process>(core: &Core<P>) -> Option<Arc<Batch>> {
-    core.keep.as_deref()?.newest()
+    let Durable { pace, .. } = P::DURABILITY.0.as_ref()?;
+    core.keep.as_deref()?.newest().filter(|_| *pace == Pace::Through)
 }
 
 fn note_use<P: Process>(session: &Session<P>, keep: &mut Keep) {

@@ -43,7 +43,7 @@ pub(super) fn begin<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>) {
     if snapshot
         .as_ref()
         .ok()
-        .is_some_and(|snapshot| keep.durable.as_ref() == Some(snapshot))
+        .is_some_and(|snapshot| keep.known.open.is_empty() && keep.known.durable.as_ref() == Some(snapshot))
     {
         // Nothing has changed after all.
         return batch.settle(Ok(()));
@@ -75,12 +75,12 @@ pub(super) fn begin<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>) {
         batch: Arc::clone(&batch),
         snapshot: snapshot.clone(),
     });
-    let (kept, before) = (Arc::clone(kept), keep.durable.clone());
+    let (kept, known) = (Arc::clone(kept), keep.known.clone());
     let session = Arc::clone(session);
     let runtime = session.engine.runtime.clone();
     runtime.spawn(async move {
         let asked = session.engine.events.listened().then(Instant::now);
-        let written = kept.save(&snapshot, before.as_ref()).await;
+        let written = kept.save(&snapshot, &known).await;
         match &written {
             Ok(()) => session.engine.events.emit(|| Event::Saved {
                 session: AnySession::id(&*session).public_handle(),
@@ -148,13 +148,16 @@ async fn settle<P: Process>(session: &Arc<Session<P>>, rings: bool) {
     match done {
         None => {}
         Some((Ok(()), _, snapshot)) => {
-            keep.durable = Some(snapshot);
+            keep.known.is_durable(snapshot);
             keep.failures = 0;
             if let Some(process) = &mut core.process {
                 process.snapshot_durable();
             }
         }
-        Some((Err(error @ (SaveError::Store(_) | SaveError::Schema(_))), batch, _)) if pace != Pace::Through => {
+        Some((Err(error @ (SaveError::Store(_) | SaveError::Schema(_))), batch, snapshot)) if pace != Pace::Through => {
+            if is_open(&error) {
+                keep.known.may_be_durable(snapshot);
+            }
             // Nobody waits for it, and the state in memory is the newest there is: later, again.
             // In a batch of its own: this one has its outcome, and would tell it of the next write too.
             keep.open.get_or_insert_with(Batch::new);
@@ -173,26 +176,31 @@ async fn settle<P: Process>(session: &Arc<Session<P>>, rings: bool) {
     }
 }
 
+/// Whether a write may have taken effect all the same.
+pub(super) fn is_open(error: &SaveError) -> bool {
+    matches!(error, SaveError::Store(error) if error.is_transient())
+}
+
 /// A write has failed: back to the last durable state, and whoever waits for a later one is told.
 async fn fall_back<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>, error: SaveError, batch: Arc<Batch>) {
     let (Some(keep), Some(kept)) = (core.keep.as_deref_mut(), &session.kept) else {
         return batch.settle(Err(error));
     };
-    if matches!(error, SaveError::Conflict) {
+    let mut is_known = true;
+    if matches!(error, SaveError::Conflict) || is_open(&error) {
         let mut place = kept.place.lock().await;
         match kept.records.record(place.key).await {
             Ok(Some(record)) => {
                 place.version = record.version;
-                keep.durable = record.snapshot;
+                keep.known.durable = record.snapshot;
             }
             Ok(None) => place.gone = true,
-            // The next write conflicts again, and looks again.
-            Err(_) => {}
+            Err(_) => is_known = false,
         }
     }
     let gone = matches!(error, SaveError::Gone) || kept.place.lock().await.gone;
-    let back = match &keep.durable {
-        Some(snapshot) if !gone => snapshot::read(&durable::<P>().schema, snapshot).ok(),
+    let back = match &keep.known.durable {
+        Some(snapshot) if !gone && is_known => snapshot::read(&durable::<P>().schema, snapshot).ok(),
         _ => None,
     };
     match back {
@@ -201,10 +209,15 @@ async fn fall_back<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>, er
             let _ = drop_quietly(before);
         }
         None => {
-            let reason = if gone {
-                EndReason::Terminated
-            } else {
-                EndReason::Crashed
+            let reason = match gone {
+                true => EndReason::Terminated,
+                // What we have may be older than what the store has: the next message asks it.
+                false if !is_known => {
+                    // Nor is it to be written at the end.
+                    let _ = drop_quietly(core.process.take());
+                    EndReason::Asleep
+                }
+                false => EndReason::Crashed,
             };
             session.close(reason, Leftover::Refuse);
         }

@@ -112,3 +112,33 @@ async fn sleep_writes_what_is_left() {
     assert_eq!(node.stored(&id).await.unwrap(), r#"{"count":5}"#);
     assert_eq!(node.sessions.call(&id, Add(1)).await.unwrap(), 6);
 }
+
+#[tokio::test]
+async fn a_write_that_took_effect_without_an_answer_takes_nothing_back() {
+    let (node, id) = started().await;
+    node.sessions.call(&id, Add(1)).await.unwrap();
+    node.store.fail("committed", 1);
+    alarms_are_set().await;
+    node.clock.advance(MINUTE);
+    alarms_are_set().await;
+    assert_eq!(node.sessions.call(&id, Add(1)).await.unwrap(), 2);
+    for _ in 0..5 {
+        alarms_are_set().await;
+        node.clock.advance(MINUTE);
+    }
+    assert_eq!(node.sessions.call(&id, Add(0)).await.unwrap(), 2);
+    stored(&node, &id, r#"{"count":2}"#).await;
+}
+
+#[tokio::test]
+async fn nor_does_it_at_a_shutdown() {
+    let (node, id) = started().await;
+    node.sessions.call(&id, Add(1)).await.unwrap();
+    node.store.fail("committed", 1);
+    alarms_are_set().await;
+    node.clock.advance(MINUTE);
+    alarms_are_set().await;
+    assert_eq!(node.sessions.call(&id, Add(1)).await.unwrap(), 2);
+    let _ = node.sessions.shutdown(MINUTE).await;
+    assert_eq!(node.stored(&id).await.unwrap(), r#"{"count":2}"#);
+}

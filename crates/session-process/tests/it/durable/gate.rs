@@ -154,3 +154,63 @@ async fn the_deadline_covers_the_wait_for_the_store() {
     node.store.ungate("commit");
     assert_eq!(call.await.unwrap(), Ok(1));
 }
+
+#[tokio::test]
+async fn after_a_write_whose_outcome_is_open_a_read_tells_what_the_store_has() {
+    let (node, id) = Node::started().await;
+    node.store.fail("committed", 1);
+    node.sessions.call(&id, Add(1)).await.unwrap_err();
+    let read = node.sessions.call(&id, Total).await.unwrap();
+    assert_eq!(node.stored(&id).await.unwrap(), format!(r#"{{"sum":{read}}}"#));
+}
+
+#[tokio::test]
+async fn if_the_store_does_not_tell_nothing_is_read_from_memory() {
+    let (node, id) = Node::started().await;
+    node.store.fail("committed", 1);
+    node.store.fail("load", 2);
+    node.sessions.call(&id, Add(1)).await.unwrap_err();
+    let read = node.sessions.call(&id, Total).await;
+    assert_eq!(read.unwrap_err().kind(), "not_loaded");
+    assert_eq!(node.sessions.call(&id, Total).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn a_change_that_a_shutdown_saves_after_all_is_acknowledged() {
+    let (node, id) = Node::started().await;
+    let gate = node.store.gate("commit");
+    let call = node.add(&id, 1);
+    gate.reached().await;
+    let sessions = node.sessions.clone();
+    let shutdown = tokio::spawn(async move { sessions.shutdown(MINUTE).await });
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+    node.store.fail("commit", 1);
+    node.store.ungate("commit");
+    let _ = shutdown.await.unwrap();
+    let is_stored = node.stored(&id).await.unwrap() == r#"{"sum":1}"#;
+    assert_eq!(call.await.unwrap().is_ok(), is_stored);
+}
+
+#[tokio::test]
+async fn a_start_after_a_cast_to_a_session_that_never_was_starts_it() {
+    let node = Node::<Ledger>::new();
+    node.sessions.cast(&id("a"), Add(1)).unwrap();
+    assert!(node.sessions.start_with(&id("a"), New).await.unwrap());
+}
+
+#[tokio::test]
+async fn all_who_wait_for_a_session_that_can_not_be_loaded_hear_so() {
+    let (node, id) = Node::started().await;
+    let next = node.again();
+    let gate = next.store.gate("load");
+    let (one, two) = (next.add(&id, 1), next.add(&id, 1));
+    gate.reached().await;
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+    next.store.fail("load", 1);
+    next.store.ungate("load");
+    assert_eq!([one.await.unwrap(), two.await.unwrap()], [Err("not_loaded"); 2]);
+}

@@ -117,3 +117,48 @@ async fn a_process_that_is_behind_and_cannot_look_is_not_served_as_it_was() {
     a.store.fail("load", 0);
     assert_eq!(b.sessions.call(&id, Total).await.unwrap(), 5);
 }
+
+async fn settled() {
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_is_idle_here_ends_no_session_that_is_used_elsewhere() {
+    let (a, id) = Node::started().await;
+    let b = a.again();
+    for _ in 0..4 {
+        a.clock.advance(HOUR / 2);
+        assert_eq!(b.sessions.call(&id, Total).await.unwrap(), 0);
+        settled().await;
+        b.records.flush_accesses().await.unwrap();
+        a.sessions.expire_now().await;
+        settled().await;
+    }
+    assert!(a.record(&id).await.is_some());
+    assert_eq!(a.sessions.call(&id, Total).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn a_session_that_is_read_by_its_records_does_not_idle_out_by_its_process() {
+    let (a, id) = Node::started().await;
+    for _ in 0..4 {
+        a.clock.advance(HOUR / 2);
+        assert!(a.records.get(&id).await.unwrap().is_some());
+        settled().await;
+        a.records.flush_accesses().await.unwrap();
+        a.sessions.expire_now().await;
+        settled().await;
+    }
+    assert!(a.record(&id).await.is_some());
+}
+
+#[tokio::test]
+async fn a_session_that_nobody_uses_idles_out_for_good() {
+    let (a, id) = Node::started().await;
+    a.clock.advance(HOUR);
+    a.sessions.expire_now().await;
+    settled().await;
+    assert!(a.record(&id).await.is_none());
+}

@@ -167,3 +167,62 @@ async fn attributes_and_the_state_of_a_session_do_not_get_in_each_others_way() {
     let record = node.record(&id).await.unwrap();
     assert_eq!(&*record.attributes["n"].json, "20");
 }
+
+#[tokio::test]
+async fn a_session_that_is_just_waking_gets_a_new_id_too() {
+    let (node, old) = Node::started().await;
+    let next = node.again();
+    let gate = next.store.gate("load");
+    let call = next.add(&old, 7);
+    gate.reached().await;
+    let (sessions, id) = (next.sessions.clone(), old.clone());
+    let rotate = tokio::spawn(async move { sessions.rotate(&id).await });
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+    next.store.ungate("load");
+    let new = rotate.await.unwrap().unwrap();
+    let _ = call.await;
+    assert!(next.sessions.exists(&new).await.unwrap());
+    assert!(!next.sessions.exists(&old).await.unwrap());
+}
+
+#[derive(Default, Serialize, Deserialize)]
+struct Slow;
+
+impl Process for Slow {
+    const DURABILITY: Durability<Self> = Durability::write_through(Schema::json("slow", 1));
+
+    async fn terminate(&mut self, _: EndReason, cx: &mut Context<Self>) {
+        cx.extension::<testkit::Gate>().unwrap().pass().await;
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_a_deleted_session_leaves_the_next_one_alone() {
+    let hook = testkit::Gate::new();
+    let node = Node::<Slow>::with(|builder| builder.extension(hook.clone()));
+    let id = id("a");
+    node.sessions.start(&id).await.unwrap();
+    let mut monitor = node.sessions.monitor(&id).unwrap();
+    node.records.delete(&id).await.unwrap();
+    hook.reached().await;
+    let again = session_process::records::NewSession::new();
+    node.records.create_with_id(id.clone(), again).await.unwrap();
+    hook.open_for_all();
+    monitor.ended().await;
+    assert!(node.record(&id).await.is_some());
+}
+
+#[tokio::test]
+async fn a_rotation_that_took_effect_without_an_answer_is_finished() {
+    let (node, old) = Node::started().await;
+    assert_eq!(node.sessions.call(&old, Add(3)).await.unwrap(), 3);
+    node.store.fail("committed", 1);
+    let new = node.sessions.rotate(&old).await.unwrap();
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(node.sessions.call(&new, Add(1)).await.unwrap(), 4);
+    assert!(!node.sessions.exists(&old).await.unwrap());
+}

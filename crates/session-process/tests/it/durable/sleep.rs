@@ -144,3 +144,63 @@ async fn sleep_racing_with_calls_loses_nothing() {
     let sum = node.sessions.call(&id, Total).await.unwrap();
     assert!(sum >= done, "{sum} of {done} that were acknowledged");
 }
+
+type Asked = (std::sync::mpsc::Sender<()>, std::sync::mpsc::Receiver<()>);
+
+/// Takes its time to say whether it may sleep.
+#[derive(Default, Serialize, Deserialize)]
+struct Drowsy {
+    sum: u64,
+    #[serde(skip)]
+    asked: Option<std::sync::Mutex<Asked>>,
+}
+
+impl Process for Drowsy {
+    const DURABILITY: Durability<Self> = Durability::write_through(Schema::json("drowsy", 1));
+
+    fn may_sleep(&self) -> bool {
+        if let Some(asked) = &self.asked {
+            let (begun, go_on) = &*asked.lock().unwrap();
+            // An error: nobody holds it up any more.
+            let _ = begun.send(()).map(|()| go_on.recv());
+        }
+        true
+    }
+}
+
+impl Handle<Add> for Drowsy {
+    type Reply = u64;
+    async fn handle(&mut self, Add(n): Add, _: &mut Context<Self>) -> u64 {
+        self.sum += n;
+        self.sum
+    }
+}
+
+struct Install(Asked);
+
+impl Handle<Install> for Drowsy {
+    type Reply = ();
+    async fn handle(&mut self, Install(asked): Install, cx: &mut Context<Self>) {
+        cx.unchanged();
+        self.asked = Some(std::sync::Mutex::new(asked));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cast_that_was_accepted_survives_sleep() {
+    let node = Node::<Drowsy>::with(|builder| builder.sleep_after(MINUTE));
+    let id = id("a");
+    node.sessions.start(&id).await.unwrap();
+    let (begun, has_begun) = std::sync::mpsc::channel();
+    let (go_on, wait) = std::sync::mpsc::channel();
+    node.sessions.call(&id, Install((begun, wait))).await.unwrap();
+    node.clock.advance(MINUTE);
+    let sessions = node.sessions.clone();
+    let sweep = tokio::spawn(async move { sessions.expire_now().await });
+    has_begun.recv().unwrap();
+    node.sessions.cast(&id, Add(1)).unwrap();
+    // Both the one that asks and, if the sweeper comes again, whoever asks next.
+    drop((has_begun, go_on));
+    let _ = sweep.await;
+    assert_eq!(node.sessions.call(&id, Add(1)).await.unwrap(), 2);
+}

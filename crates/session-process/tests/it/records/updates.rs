@@ -332,3 +332,30 @@ async fn an_update_of_no_session_says_so() {
     bench.clock.advance(SECOND);
     assert!(matches!(add(&bench.records, &expired).await, Err(UpdateError::Missing)));
 }
+
+#[tokio::test]
+async fn an_update_that_an_overwrite_has_seen_is_not_made_twice() {
+    let bench = Bench::new();
+    let id = bench.session().await;
+    let gate = bench.store.gate("commit");
+    let go = || {
+        let (records, id) = (bench.records.clone(), id.clone());
+        async move {
+            add(&records, &id).await.unwrap();
+        }
+    };
+    let one = begun(go()).await;
+    gate.reached().await;
+    let two = begun(go()).await;
+    let (records, other) = (bench.records.clone(), id.clone());
+    let three = begun(async move {
+        let overwrite = records.update_last_writer_wins(&other, |attributes| attributes.insert("x", 1));
+        overwrite.await.unwrap();
+    })
+    .await;
+    bench.store.ungate("commit");
+    for task in [one, two, three] {
+        task.await.unwrap();
+    }
+    assert_eq!(bench.stored(&id).await, Some(2));
+}
