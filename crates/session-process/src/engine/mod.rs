@@ -74,6 +74,7 @@ pub(crate) struct Engine {
     pub(crate) records: Option<SessionRecords>,
     /// Durable sessions in memory.
     by_key: Mutex<HashMap<SessionKey, Weak<dyn AnySession>>>,
+    looks: Mutex<one_life::Looks>,
     runtime: tokio::runtime::Handle,
     runtime_id: tokio::runtime::Id,
     rate: Option<SlidingWindow>,
@@ -109,6 +110,7 @@ impl Engine {
             extensions,
             records,
             by_key: Mutex::default(),
+            looks: Mutex::default(),
             runtime_id: runtime.id(),
             runtime,
             closing: AtomicBool::new(false),

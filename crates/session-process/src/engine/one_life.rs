@@ -5,6 +5,8 @@
 
 use std::sync::{Arc, Weak};
 
+use tokio::task::JoinSet;
+
 use super::{
     Engine,
     session::{AnySession, Leftover},
@@ -52,33 +54,68 @@ fn follow(engine: &Arc<Engine>, ending: &Ending) {
                 });
             }
         }
-        Ending::Unknown { key } => {
-            let keys = match key {
-                Some(key) => vec![*key],
-                None => engine.by_key.lock().keys().copied().collect(),
-            };
-            engine.runtime.spawn(look(Arc::downgrade(engine), keys));
+        Ending::Unknown { key: Some(key) } => {
+            engine.runtime.spawn(look(Arc::downgrade(engine), *key));
+        }
+        Ending::Unknown { key: None } => {
+            let mut looks = engine.looks.lock();
+            if *looks == Looks::None {
+                engine.runtime.spawn(look_at_all(Arc::downgrade(engine)));
+                *looks = Looks::One;
+            } else {
+                *looks = Looks::AndAnother;
+            }
         }
     }
 }
 
-/// Ends those that are no more; the others may have been changed elsewhere.
-async fn look(engine: Weak<Engine>, keys: Vec<SessionKey>) {
-    for key in keys {
-        let Some(engine) = engine.upgrade() else { return };
-        let (Some(session), Some(records)) = (engine.durable(&key), &engine.records) else {
-            continue;
-        };
-        // Where the store doesn't answer, the next write will tell.
-        match records.is_there(key).await {
-            // Unless it has another key by now.
-            Ok(false) if engine.durable(&key).is_some_and(|known| Arc::ptr_eq(&known, &session)) => {
-                is_gone(&session, EndReason::Terminated);
-            }
-            Ok(false) => {}
-            Ok(true) => session.heard(None),
-            Err(_) => {}
+/// Looks at all durable sessions that are under way. Notices may get lost often: of any number that want a look while
+/// there is one, one more is made.
+#[derive(Default, PartialEq, Eq)]
+pub(super) enum Looks {
+    #[default]
+    None,
+    One,
+    AndAnother,
+}
+
+/// Sessions that are asked for at a time: the records make one request of them.
+const AT_A_TIME: usize = 256;
+
+async fn look_at_all(weak: Weak<Engine>) {
+    loop {
+        let Some(engine) = weak.upgrade() else { return };
+        let keys: Vec<SessionKey> = engine.by_key.lock().keys().copied().collect();
+        drop(engine);
+        for keys in keys.chunks(AT_A_TIME) {
+            let mut some: JoinSet<()> = keys.iter().map(|key| look(Weak::clone(&weak), *key)).collect();
+            while some.join_next().await.is_some() {}
         }
+        let Some(engine) = weak.upgrade() else { return };
+        let mut looks = engine.looks.lock();
+        if *looks == Looks::One {
+            *looks = Looks::None;
+            return;
+        }
+        *looks = Looks::One;
+    }
+}
+
+/// Ends a session that is no more; otherwise it may have been changed elsewhere.
+async fn look(engine: Weak<Engine>, key: SessionKey) {
+    let Some(engine) = engine.upgrade() else { return };
+    let (Some(session), Some(records)) = (engine.durable(&key), &engine.records) else {
+        return;
+    };
+    // Where the store doesn't answer, the next write will tell.
+    match records.is_there(key).await {
+        // Unless it has another key by now.
+        Ok(false) if engine.durable(&key).is_some_and(|known| Arc::ptr_eq(&known, &session)) => {
+            is_gone(&session, EndReason::Terminated);
+        }
+        Ok(false) => {}
+        Ok(true) => session.heard(None),
+        Err(_) => {}
     }
 }
 
