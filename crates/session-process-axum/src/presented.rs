@@ -8,17 +8,30 @@
 use http::{HeaderMap, HeaderValue, header};
 use session_process::{SessionId, events::RefusedId};
 
-use crate::cookie::prefix_of;
+use crate::cookie::{Cookie, prefix_of};
 
-/// The id that a request presents, if it is one beyond doubt; or why what it presents is none.
-pub(crate) fn read(ours: &str, headers: &HeaderMap) -> Result<Option<SessionId>, RefusedId> {
-    let Some(value) = find(ours, headers)? else {
-        return Ok(None);
-    };
-    SessionId::from_bytes(value).map(Some).map_err(|_| RefusedId::Malformed)
+/// What a request presents is not taken.
+pub(crate) struct Refused<'h> {
+    pub(crate) reason: RefusedId,
+    /// To tell one from the other by.
+    pub(crate) value: &'h [u8],
 }
 
-fn find<'h>(ours: &str, headers: &'h HeaderMap) -> Result<Option<&'h [u8]>, RefusedId> {
+/// The id that a request presents, if it is one beyond doubt, and whether it is written as it would be today; or why
+/// what it presents is none.
+pub(crate) fn read<'h>(cookie: &Cookie, headers: &'h HeaderMap) -> Result<Option<(SessionId, bool)>, Refused<'h>> {
+    let Some(value) = find(cookie.name(), headers)? else {
+        return Ok(None);
+    };
+    let opened = cookie.open(value);
+    opened.map(Some).map_err(|reason| Refused { reason, value })
+}
+
+fn find<'h>(ours: &str, headers: &'h HeaderMap) -> Result<Option<&'h [u8]>, Refused<'h>> {
+    let ambiguous = |value| Refused {
+        reason: RefusedId::Ambiguous,
+        value,
+    };
     let mut found = None;
     for pair in headers.get_all(header::COOKIE).iter().flat_map(pairs) {
         // A pair without `=` is a value without a name.
@@ -28,10 +41,10 @@ fn find<'h>(ours: &str, headers: &'h HeaderMap) -> Result<Option<&'h [u8]>, Refu
         let (name, value) = (&pair[..end], &pair[end + 1..]);
         if name == ours.as_bytes() {
             if found.replace(value).is_some() {
-                return Err(RefusedId::Ambiguous);
+                return Err(ambiguous(value));
             }
         } else if is_variant(ours, name) {
-            return Err(RefusedId::Ambiguous);
+            return Err(ambiguous(value));
         }
     }
     Ok(found)
@@ -67,8 +80,6 @@ mod tests {
 
     use super::*;
 
-    const NAME: &str = "__Host-id";
-
     fn id() -> SessionId {
         "0123456789abcdef".parse().unwrap()
     }
@@ -78,7 +89,8 @@ mod tests {
         for line in lines {
             headers.append(header::COOKIE, HeaderValue::from_str(line).unwrap());
         }
-        super::read(NAME, &headers).ok().flatten()
+        let (id, _) = super::read(&Cookie::default(), &headers).ok().flatten()?;
+        Some(id)
     }
 
     #[test]
@@ -120,7 +132,7 @@ mod tests {
             if let Ok(value) = HeaderValue::from_bytes(&line) {
                 headers.append(header::COOKIE, value);
             }
-            let _ = super::read(NAME, &headers);
+            let _ = super::read(&Cookie::default(), &headers);
         }
 
         #[test]
@@ -128,7 +140,7 @@ mod tests {
             let line = [b"__Host-id=".as_slice(), &value].concat();
             if let Ok(header) = HeaderValue::from_bytes(&line) {
                 let headers = HeaderMap::from_iter([(header::COOKIE, header)]);
-                if let Ok(Some(id)) = super::read(NAME, &headers) {
+                if let Ok(Some((id, _))) = super::read(&Cookie::default(), &headers) {
                     prop_assert!(line.windows(id.expose().len()).any(|part| part == id.expose().as_bytes()));
                 }
             }
