@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response, header};
+use http::{Request, Response};
 use pin_project_lite::pin_project;
 use tower_service::Service;
 
@@ -51,11 +51,7 @@ where
                 },
             };
         }
-        let slot = Slot::new(Arc::clone(&self.shared), request.headers());
-        // A layer further in that logs headers must not log this one.
-        if let header::Entry::Occupied(mut cookies) = request.headers_mut().entry(header::COOKIE) {
-            cookies.iter_mut().for_each(|cookie| cookie.set_sensitive(true));
-        }
+        let slot = Slot::new(Arc::clone(&self.shared), request.headers_mut());
         request.extensions_mut().insert(slot.clone());
         ResponseFuture {
             state: State::Inside {

@@ -83,6 +83,8 @@ struct State {
 }
 
 enum Current {
+    /// What the browser has sent.
+    Unread(Cookies),
     /// From the cookie: well-formed, and not looked up yet.
     Presented(SessionId),
     Live(SessionId),
@@ -90,6 +92,34 @@ enum Current {
     Absent {
         starting: Option<SessionId>,
     },
+}
+
+/// The headers of that name: one, as a rule.
+enum Cookies {
+    None,
+    One(HeaderValue),
+    Many(Vec<HeaderValue>),
+}
+
+impl Cookies {
+    fn push(&mut self, value: HeaderValue) {
+        *self = match std::mem::replace(self, Self::None) {
+            Self::None => Self::One(value),
+            Self::One(first) => Self::Many(vec![first, value]),
+            Self::Many(mut all) => {
+                all.push(value);
+                Self::Many(all)
+            }
+        };
+    }
+
+    fn all(&self) -> &[HeaderValue] {
+        match self {
+            Self::None => &[],
+            Self::One(value) => std::slice::from_ref(value),
+            Self::Many(all) => all,
+        }
+    }
 }
 
 impl Current {
@@ -106,9 +136,18 @@ pub(crate) enum Begin {
 }
 
 impl Slot {
-    pub(crate) fn new(shared: Arc<Shared>, headers: &HeaderMap) -> Self {
-        let mut state = State {
-            current: Current::Absent { starting: None },
+    /// Takes the cookies along, and reads them when somebody asks: most requests of a page ask for no session. Marks them
+    /// as secret, too: a layer further in that logs headers must not log this one.
+    pub(crate) fn new(shared: Arc<Shared>, headers: &mut HeaderMap) -> Self {
+        let mut cookies = Cookies::None;
+        if let header::Entry::Occupied(mut values) = headers.entry(header::COOKIE) {
+            for value in values.iter_mut() {
+                value.set_sensitive(true);
+                cookies.push(value.clone());
+            }
+        }
+        let state = State {
+            current: Current::Unread(cookies),
             key: None,
             source: None,
             bad: None,
@@ -120,17 +159,6 @@ impl Slot {
             ended: false,
             sealed: false,
         };
-        match presented::read(&shared.cookie, headers) {
-            Ok(Some((id, as_today))) => {
-                state.current = Current::Presented(id);
-                state.outdated = !as_today;
-            }
-            Ok(None) => {}
-            Err(refused) => {
-                shared.sessions.refused_id(refused.reason);
-                state.bad = shared.guesses.as_ref().map(|guesses| guesses.mark(refused.value));
-            }
-        }
         Self(Arc::new(Inner {
             shared,
             state: Mutex::new(state),
@@ -228,7 +256,7 @@ impl Slot {
                 state.found(id.clone());
                 Some(Ok(Some(id)))
             }
-            Current::Presented(_) => None,
+            Current::Presented(_) | Current::Unread(_) => None,
         }
     }
 
@@ -347,6 +375,7 @@ impl Slot {
         let sealed = state.sealed;
         match &mut state.current {
             Current::Live(id) | Current::Presented(id) => Ok(Begin::Live(id.clone())),
+            Current::Unread(_) => unreachable!("it was asked for"),
             Current::Absent { .. } if sealed => Err(Error::ResponseSent),
             Current::Absent { starting } => Ok(Begin::Under(starting.get_or_insert_with(SessionId::generate).clone())),
         }
@@ -359,7 +388,7 @@ impl Slot {
     pub(crate) fn adopt(&self, id: &SessionId) -> Result<(), Error> {
         let mut state = self.lock();
         match &state.current {
-            Current::Live(_) | Current::Presented(_) => Ok(()),
+            Current::Live(_) | Current::Presented(_) | Current::Unread(_) => Ok(()),
             Current::Absent { .. } if state.sealed => Err(Error::ResponseSent),
             Current::Absent { starting } if starting.as_ref() == Some(id) => {
                 state.current = Current::Live(id.clone());
@@ -454,13 +483,13 @@ impl Slot {
 
     /// Nothing of this request reaches the browser any more.
     pub(crate) fn seal(&self) {
-        self.lock().sealed = true;
+        self.unread().sealed = true;
     }
 
     /// A session whose cookie the response is to set, if it has to be asked for: it may have ended meanwhile, and then
     /// the browser would come back with a dead id.
     pub(crate) fn to_be_asked_for(&self) -> Option<SessionId> {
-        let state = self.lock();
+        let state = self.unread();
         match &state.current {
             Current::Live(id) if state.renamed && !self.sessions().is_started(id) => Some(id.clone()),
             _ => None,
@@ -475,7 +504,7 @@ impl Slot {
     /// Writes into the response what the browser has to know.
     pub(crate) fn finish(&self, headers: &mut HeaderMap, has_ended: bool) {
         let (cookie, used) = {
-            let mut state = self.lock();
+            let mut state = self.unread();
             state.sealed = true;
             let cookie = match &state.current {
                 Current::Live(id) if state.renamed && !has_ended => Some(self.shared().cookie.set(id)),
@@ -492,13 +521,46 @@ impl Slot {
         }
     }
 
+    /// The state, for whoever asks for the session: the cookies are read by then.
     fn lock(&self) -> MutexGuard<'_, State> {
+        let mut state = self.unread();
+        if let Some(refused) = state.read(self.shared()) {
+            // Whoever hears of it is the application's code, and not to run under the lock.
+            drop(state);
+            self.sessions().refused_id(refused);
+            state = self.unread();
+        }
+        state
+    }
+
+    /// The state, whether or not the cookies were read.
+    fn unread(&self) -> MutexGuard<'_, State> {
         // Nothing in here panics halfway through a change.
         self.0.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
+    /// Reads the cookies, if they were not. Returns why what they present is not taken.
+    fn read(&mut self, shared: &Shared) -> Option<RefusedId> {
+        let Current::Unread(cookies) = &self.current else {
+            return None;
+        };
+        let (current, refused) = match presented::read(&shared.cookie, cookies.all()) {
+            Ok(Some((id, as_today))) => {
+                self.outdated = !as_today;
+                (Current::Presented(id), None)
+            }
+            Ok(None) => (Current::Absent { starting: None }, None),
+            Err(refused) => {
+                self.bad = shared.guesses.as_ref().map(|guesses| guesses.mark(refused.value));
+                (Current::Absent { starting: None }, Some(refused.reason))
+            }
+        };
+        self.current = current;
+        refused
+    }
+
     /// The session of the cookie is there.
     fn found(&mut self, id: SessionId) {
         self.current = Current::Live(id);
