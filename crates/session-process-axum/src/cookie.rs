@@ -1,12 +1,14 @@
 //! The cookie: how it is named and written.
 //!
 //! A [`Cookie`] that exists is one that browsers keep: what contradicts itself was refused when it was set. Its value
-//! is in no `Debug`. How it is read is in [`crate::presented`].
+//! is in no `Debug`. How it is found in a request is in [`crate::presented`].
 
 use std::{borrow::Cow, fmt::Write, time::Duration};
 
 use http::HeaderValue;
-use session_process::SessionId;
+use session_process::{SessionId, events::RefusedId};
+
+use crate::KeyRing;
 
 /// Names that begin like this promise something about the cookie, which browsers check (RFC 6265bis, section 4.1.3,
 /// and its later drafts for the two with `Http`).
@@ -14,6 +16,9 @@ const PREFIXES: [&str; 4] = ["__Host-Http-", "__Host-", "__Http-", "__Secure-"];
 
 /// Browsers keep a name and a value of this many bytes together (RFC 6265bis, section 5.7).
 const MAX_NAME_AND_VALUE: usize = 4096;
+
+/// The longest value: an id, a dot and a signature (32 bytes in base64).
+const MAX_VALUE: usize = SessionId::MAX_LEN + 1 + 43;
 
 /// Browsers shorten what is longer (RFC 6265bis, section 5.5).
 const MAX_MAX_AGE: Duration = Duration::from_secs(400 * 24 * 60 * 60);
@@ -82,6 +87,26 @@ pub enum ConfigError {
     /// A `Max-Age` that browsers don't honour.
     #[error("browsers keep no cookie for longer than 400 days")]
     MaxAgeTooLong,
+    /// A key for signatures that could be guessed.
+    #[error("a signing key has at least {} random bytes, not {len}", crate::SigningKey::MIN_LEN)]
+    KeyTooShort {
+        /// How many it has.
+        len: usize,
+    },
+    /// What is not an origin as browsers write it, and so never the same as one.
+    #[error("{origin:?} is no origin: write it as `https://host` or `https://host:port`, in lower case")]
+    Origin {
+        /// The text.
+        origin: String,
+    },
+    /// An old id that would still be good when its successor is old.
+    #[error("an id is renewed every {every:?}, which is to be more than twice the overlap of {overlap:?}")]
+    RenewalTooOften {
+        /// How old an id becomes.
+        every: Duration,
+        /// For how long an old one is still good.
+        overlap: Duration,
+    },
 }
 
 /// Name and attributes of the session cookie.
@@ -92,6 +117,8 @@ pub(crate) struct Cookie {
     secure: bool,
     same_site: SameSite,
     max_age: Option<Duration>,
+    /// `None`: the id is not signed.
+    keys: Option<KeyRing>,
 }
 
 impl Default for Cookie {
@@ -101,6 +128,7 @@ impl Default for Cookie {
             secure: true,
             same_site: SameSite::default(),
             max_age: None,
+            keys: None,
         }
     }
 }
@@ -130,13 +158,18 @@ impl Cookie {
         self.checked()
     }
 
+    pub(crate) fn with_keys(mut self, keys: KeyRing) -> Self {
+        self.keys = Some(keys);
+        self
+    }
+
     pub(crate) fn insecure(mut self) -> Result<Self, ConfigError> {
         self.secure = false;
         self.checked()
     }
 
     fn checked(self) -> Result<Self, ConfigError> {
-        const MAX_NAME: usize = MAX_NAME_AND_VALUE - SessionId::MAX_LEN;
+        const MAX_NAME: usize = MAX_NAME_AND_VALUE - MAX_VALUE;
         let name = self.name();
         if name.is_empty() || !name.bytes().all(is_token) {
             return Err(ConfigError::Name { name: name.to_owned() });
@@ -168,7 +201,22 @@ impl Cookie {
 
     /// The `Set-Cookie` that gives the browser this id.
     pub(crate) fn set(&self, id: &SessionId) -> HeaderValue {
-        self.write(id.expose(), self.max_age)
+        match &self.keys {
+            None => self.write(id.expose(), self.max_age),
+            Some(keys) => self.write(&keys.sign(self.name(), id), self.max_age),
+        }
+    }
+
+    /// The id in a value that [`set`](Self::set) has written, and whether it would write it the same today: not so
+    /// after a change of keys.
+    pub(crate) fn open(&self, value: &[u8]) -> Result<(SessionId, bool), RefusedId> {
+        match &self.keys {
+            Some(keys) => keys.verify(self.name(), value),
+            None => match SessionId::from_bytes(value) {
+                Ok(id) => Ok((id, true)),
+                Err(_) => Err(RefusedId::Malformed),
+            },
+        }
     }
 
     /// The `Set-Cookie` that takes it away. Browsers only drop a cookie for one of the same name, path and `Secure`.
@@ -206,11 +254,10 @@ fn is_token(byte: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::{HeaderMap, header};
     use proptest::prelude::*;
 
     use super::*;
-    use crate::presented;
+    use crate::{SigningKey, presented};
 
     fn id() -> SessionId {
         "0123456789abcdef".parse().unwrap()
@@ -285,15 +332,19 @@ mod tests {
             name in "[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}",
             value in "[A-Za-z0-9_-]{1,128}",
             days in 1..=400u64,
+            signed: bool,
         ) {
-            let Ok(cookie) = Cookie::default().with_name(name.into()) else { return Ok(()) };
+            let Ok(mut cookie) = Cookie::default().with_name(name.into()) else { return Ok(()) };
+            if signed {
+                cookie = cookie.with_keys(KeyRing::new(SigningKey::generate()));
+            }
             let cookie = cookie.with_max_age(Some(Duration::from_secs(days * 86_400))).unwrap();
             let id: SessionId = value.parse().unwrap();
             let header = cookie.set(&id);
             let (pair, attributes) = header.to_str().unwrap().split_once("; ").unwrap();
             prop_assert!(pair.len() <= MAX_NAME_AND_VALUE && attributes.len() <= 1024);
-            let headers = HeaderMap::from_iter([(header::COOKIE, HeaderValue::from_str(pair).unwrap())]);
-            prop_assert_eq!(presented::read(cookie.name(), &headers), Ok(Some(id)));
+            let sent = HeaderValue::from_str(pair).unwrap();
+            prop_assert_eq!(presented::read(&cookie, [&sent]).map_err(|refused| refused.reason), Ok(Some((id, true))));
         }
     }
 }

@@ -143,6 +143,25 @@ pub enum Error {
     /// Do it before the handler returns, not in a task or a stream that goes on afterwards.
     #[error("the response has left, so the browser can't be told of another session id")]
     ResponseSent,
+    /// The request has no session, and needs one.
+    #[error("the request has no session")]
+    NoSession,
+    /// Who sends this request has presented too many ids without a session: see [`GuessLimit`](crate::GuessLimit). The
+    /// id that it presents was not looked up.
+    #[error("too many unknown session ids from here; again in {retry_after:?}")]
+    TooManyGuesses {
+        /// When an id from here is looked up again.
+        retry_after: Duration,
+    },
+    /// The session's user has not proved lately who they are: see
+    /// [`require_recent_auth`](crate::Session::require_recent_auth).
+    #[error("session {id} was authenticated more than {within:?} ago, or never")]
+    AuthenticationTooOld {
+        /// The session.
+        id: SessionId,
+        /// How long ago is recent.
+        within: Duration,
+    },
     /// An error of the engine that this version doesn't know.
     #[error("session error: {kind}")]
     Other {
@@ -161,6 +180,7 @@ impl Error {
                 ..
             } => StatusCode::SERVICE_UNAVAILABLE,
             Self::NotStarted { .. }
+            | Self::NoSession
             | Self::Ended { .. }
             | Self::NotSaved {
                 source: SaveError::Gone,
@@ -183,7 +203,8 @@ impl Error {
                 source: SaveError::Conflict,
                 ..
             } => StatusCode::CONFLICT,
-            Self::KeyRateLimit { .. } => StatusCode::TOO_MANY_REQUESTS,
+            Self::AuthenticationTooOld { .. } => StatusCode::FORBIDDEN,
+            Self::KeyRateLimit { .. } | Self::TooManyGuesses { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::MailboxFull { .. } | Self::SessionLimit { .. } | Self::RateLimit { .. } | Self::ShuttingDown => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
@@ -204,7 +225,9 @@ impl Error {
     #[must_use]
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::RateLimit { retry_after, .. } | Self::KeyRateLimit { retry_after, .. } => Some(*retry_after),
+            Self::RateLimit { retry_after, .. }
+            | Self::KeyRateLimit { retry_after, .. }
+            | Self::TooManyGuesses { retry_after } => Some(*retry_after),
             _ if self.status() == StatusCode::SERVICE_UNAVAILABLE => Some(SOON),
             _ => None,
         }
@@ -214,7 +237,9 @@ impl Error {
     #[must_use]
     pub fn body_text(&self) -> &'static str {
         match self {
-            Self::NotStarted { .. } => "no session",
+            Self::NotStarted { .. } | Self::NoSession => "no session",
+            Self::TooManyGuesses { .. } => "too many unknown sessions",
+            Self::AuthenticationTooOld { .. } => "sign in again",
             Self::Ended { .. } => "the session has ended",
             Self::NotSaved {
                 source: SaveError::Gone,

@@ -7,8 +7,11 @@ use session_process::{Process, Sessions};
 use tower_layer::Layer;
 
 use crate::{
-    ConfigError, SameSite, SessionService,
+    ConfigError, GuessLimit, KeyRing, SameSite, SessionService,
     cookie::Cookie,
+    guesses::Guesses,
+    origin::Origins,
+    renewal::Renewals,
     slot::{Shared, Untyped},
 };
 
@@ -46,6 +49,9 @@ impl SessionLayer {
                 sessions: sessions.of::<Untyped>(),
                 cookie: Cookie::default(),
                 start_key: None,
+                origins: Origins::default(),
+                guesses: None,
+                renewals: None,
             }),
         }
     }
@@ -106,6 +112,68 @@ impl SessionLayer {
     /// ```
     pub fn with_start_key(mut self, key: impl Fn(&Parts) -> Option<String> + Send + Sync + 'static) -> Self {
         Arc::make_mut(&mut self.shared).start_key = Some(Arc::new(key));
+        self
+    }
+
+    /// Signs the cookie's value, and turns ids without a good signature away before anything is looked up. A cookie that
+    /// an older key of the ring has signed is signed anew when its session is used.
+    ///
+    /// Default: no signature; an id alone can't be guessed. Whoever has a cookie from before is signed out by this.
+    pub fn with_signing_keys(self, keys: KeyRing) -> Self {
+        let set = |cookie: Cookie| Ok(cookie.with_keys(keys));
+        self.with_cookie(set).expect("keys contradict nothing")
+    }
+
+    /// Gives a session a new id when it has had one for so long, with the next request that uses it. For the `overlap`
+    /// the old id still leads to the session, so that requests under way are not lost, and neither is a browser that
+    /// missed the answer: it is told again.
+    ///
+    /// An id that was stolen without anybody noticing is good for no longer than this, unless the thief keeps up. Not in
+    /// place of [`rotate`](crate::Session::rotate) at login, after which an old id is dead at once. Default: never.
+    ///
+    /// The overlap is known to the node that renewed. On several nodes, requests of one browser at once should go to the
+    /// same.
+    ///
+    /// # Errors
+    /// [`ConfigError::RenewalTooOften`]: `every` is not more than twice the `overlap`.
+    pub fn with_renewal(mut self, every: Duration, overlap: Duration) -> Result<Self, ConfigError> {
+        if overlap.is_zero() || every <= overlap.saturating_mul(2) {
+            return Err(ConfigError::RenewalTooOften { every, overlap });
+        }
+        Arc::make_mut(&mut self.shared).renewals = Some(Arc::new(Renewals::new(every, overlap)));
+        Ok(self)
+    }
+
+    /// Notices who presents many ids without a session, says so by an
+    /// [event](session_process::Event::Guessing), and looks none of theirs up for a while: 429. Default: nobody counts,
+    /// since only the application knows whom an address stands for.
+    pub fn with_guess_limit(mut self, limit: GuessLimit) -> Self {
+        Arc::make_mut(&mut self.shared).guesses = Some(Arc::new(Guesses::new(limit)));
+        self
+    }
+
+    /// Origins of other sites whose pages may send requests that change something, such as
+    /// `https://accounts.example.org`: exactly these, with scheme and port. In place of those that were set before.
+    ///
+    /// All others are answered 403 ([`CrossSiteRequest`](crate::CrossSiteRequest)): an unsafe method (other than `GET`,
+    /// `HEAD`, `OPTIONS`, `TRACE`) with a `Sec-Fetch-Site` other than `same-origin` and `none`; or, from a browser that
+    /// doesn't send that, with an `Origin` of another host than the request's.
+    ///
+    /// # Errors
+    /// [`ConfigError::Origin`]: not an origin as browsers write it.
+    pub fn with_trusted_origins<I>(mut self, origins: I) -> Result<Self, ConfigError>
+    where
+        I: IntoIterator,
+        I::Item: Into<String>,
+    {
+        let shared = Arc::make_mut(&mut self.shared);
+        shared.origins = shared.origins.clone().with_trusted(origins)?;
+        Ok(self)
+    }
+
+    /// Lets requests through that other sites cause: something else protects against them, such as a token in each form.
+    pub fn with_cross_site_requests(mut self) -> Self {
+        Arc::make_mut(&mut self.shared).origins.checks = false;
         self
     }
 

@@ -5,22 +5,38 @@
 //! 2. A request has one id or none. Where it could be one or another, it is none.
 //! 3. No log line holds a value of a cookie.
 
-use http::{HeaderMap, HeaderValue, header};
+use http::HeaderValue;
 use session_process::{SessionId, events::RefusedId};
 
-use crate::cookie::prefix_of;
+use crate::cookie::{Cookie, prefix_of};
 
-/// The id that a request presents, if it is one beyond doubt; or why what it presents is none.
-pub(crate) fn read(ours: &str, headers: &HeaderMap) -> Result<Option<SessionId>, RefusedId> {
-    let Some(value) = find(ours, headers)? else {
-        return Ok(None);
-    };
-    SessionId::from_bytes(value).map(Some).map_err(|_| RefusedId::Malformed)
+/// What a request presents is not taken.
+pub(crate) struct Refused<'h> {
+    pub(crate) reason: RefusedId,
+    /// To tell one from the other by.
+    pub(crate) value: &'h [u8],
 }
 
-fn find<'h>(ours: &str, headers: &'h HeaderMap) -> Result<Option<&'h [u8]>, RefusedId> {
+/// The id that a request presents, if it is one beyond doubt, and whether it is written as it would be today; or why
+/// what it presents is none.
+pub(crate) fn read<'h>(
+    cookie: &Cookie,
+    headers: impl IntoIterator<Item = &'h HeaderValue>,
+) -> Result<Option<(SessionId, bool)>, Refused<'h>> {
+    let Some(value) = find(cookie.name(), headers)? else {
+        return Ok(None);
+    };
+    let opened = cookie.open(value);
+    opened.map(Some).map_err(|reason| Refused { reason, value })
+}
+
+fn find<'h>(ours: &str, headers: impl IntoIterator<Item = &'h HeaderValue>) -> Result<Option<&'h [u8]>, Refused<'h>> {
+    let ambiguous = |value| Refused {
+        reason: RefusedId::Ambiguous,
+        value,
+    };
     let mut found = None;
-    for pair in headers.get_all(header::COOKIE).iter().flat_map(pairs) {
+    for pair in headers.into_iter().flat_map(pairs) {
         // A pair without `=` is a value without a name.
         let Some(end) = pair.iter().position(|byte| *byte == b'=') else {
             continue;
@@ -28,10 +44,10 @@ fn find<'h>(ours: &str, headers: &'h HeaderMap) -> Result<Option<&'h [u8]>, Refu
         let (name, value) = (&pair[..end], &pair[end + 1..]);
         if name == ours.as_bytes() {
             if found.replace(value).is_some() {
-                return Err(RefusedId::Ambiguous);
+                return Err(ambiguous(value));
             }
         } else if is_variant(ours, name) {
-            return Err(RefusedId::Ambiguous);
+            return Err(ambiguous(value));
         }
     }
     Ok(found)
@@ -67,18 +83,14 @@ mod tests {
 
     use super::*;
 
-    const NAME: &str = "__Host-id";
-
     fn id() -> SessionId {
         "0123456789abcdef".parse().unwrap()
     }
 
     fn read(lines: &[&str]) -> Option<SessionId> {
-        let mut headers = HeaderMap::new();
-        for line in lines {
-            headers.append(header::COOKIE, HeaderValue::from_str(line).unwrap());
-        }
-        super::read(NAME, &headers).ok().flatten()
+        let headers: Vec<_> = lines.iter().map(|line| HeaderValue::from_str(line).unwrap()).collect();
+        let (id, _) = super::read(&Cookie::default(), &headers).ok().flatten()?;
+        Some(id)
     }
 
     #[test]
@@ -116,21 +128,18 @@ mod tests {
     proptest! {
         #[test]
         fn any_header_is_read_without_panic(line in proptest::collection::vec(any::<u8>(), 0..400)) {
-            let mut headers = HeaderMap::new();
             if let Ok(value) = HeaderValue::from_bytes(&line) {
-                headers.append(header::COOKIE, value);
+                let _ = super::read(&Cookie::default(), [&value]);
             }
-            let _ = super::read(NAME, &headers);
         }
 
         #[test]
         fn any_value_is_an_id_or_nothing(value in proptest::collection::vec(any::<u8>(), 0..200)) {
             let line = [b"__Host-id=".as_slice(), &value].concat();
-            if let Ok(header) = HeaderValue::from_bytes(&line) {
-                let headers = HeaderMap::from_iter([(header::COOKIE, header)]);
-                if let Ok(Some(id)) = super::read(NAME, &headers) {
-                    prop_assert!(line.windows(id.expose().len()).any(|part| part == id.expose().as_bytes()));
-                }
+            if let Ok(header) = HeaderValue::from_bytes(&line)
+                && let Ok(Some((id, _))) = super::read(&Cookie::default(), [&header])
+            {
+                prop_assert!(line.windows(id.expose().len()).any(|part| part == id.expose().as_bytes()));
             }
         }
     }

@@ -30,6 +30,31 @@ impl IntoResponse for NoSession {
     }
 }
 
+/// Another site has caused the request, and it may change something: 403. What [`SessionLayer`](crate::SessionLayer)
+/// answers before anything else sees the request.
+///
+/// The layer works around services of any body, so its answer has an empty one; this is in the
+/// [extensions](http::Response::extensions) of the response, for a layer further out that would answer with a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, thiserror::Error)]
+#[error("another site has caused this request")]
+#[non_exhaustive]
+pub struct CrossSiteRequest;
+
+impl CrossSiteRequest {
+    pub(crate) fn response<B: Default>() -> http::Response<B> {
+        let mut response = http::Response::new(B::default());
+        *response.status_mut() = StatusCode::FORBIDDEN;
+        response.extensions_mut().insert(Self);
+        response
+    }
+}
+
+impl IntoResponse for CrossSiteRequest {
+    fn into_response(self) -> Response {
+        (StatusCode::FORBIDDEN, self.to_string()).into_response()
+    }
+}
+
 /// Why an optional extractor, such as `Option<Session<P>>`, can't say whether there is a session.
 #[derive(Debug, Clone, thiserror::Error)]
 #[non_exhaustive]

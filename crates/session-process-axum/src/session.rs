@@ -13,9 +13,10 @@ use crate::{
     slot::{Begin, Slot},
 };
 
-/// How often a message is sent until it meets a live session: as found; then to a fresh one, because that has just
-/// ended; then once more, because another extractor of the request rotated it.
-const ATTEMPTS: usize = 3;
+/// How often a message is sent until it meets a live session: as found; under the id that another request has just
+/// given it; then to a fresh one, because that has just ended; then once more, because another extractor of the request
+/// rotated it.
+const ATTEMPTS: usize = 4;
 
 /// Extractor: the session that this request belongs to, seen as a process of type `P`.
 ///
@@ -81,6 +82,34 @@ impl<P: Process> Session<P> {
         Self { slot, sessions }
     }
 
+    /// The session of a request, where nobody extracts it: in a tower service or middleware without axum.
+    ///
+    /// ```
+    /// use http::{Request, Response};
+    /// use session_process::Attributes;
+    /// use session_process_axum::{MissingSessionLayer, Session};
+    ///
+    /// async fn service(request: Request<String>) -> Result<Response<String>, MissingSessionLayer> {
+    ///     let (parts, _body) = request.into_parts();
+    ///     let session = Session::<Attributes>::from_parts(&parts)?;
+    ///     let response = match session.is_started().await {
+    ///         Ok(there) => Response::new(format!("a session: {there}")),
+    ///         Err(error) => {
+    ///             let mut response = Response::new(error.body_text().to_owned());
+    ///             *response.status_mut() = error.status();
+    ///             response
+    ///         }
+    ///     };
+    ///     Ok(response)
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// [`MissingSessionLayer`].
+    pub fn from_parts(parts: &Parts) -> Result<Self, MissingSessionLayer> {
+        Slot::of(parts).map(Self::new)
+    }
+
     /// Sends a message and waits for the reply. Starts the session first, if there is none.
     ///
     /// # Errors
@@ -132,9 +161,10 @@ impl<P: Process> Session<P> {
         P: Handle<M>,
         M: Send + 'static,
     {
-        while let Some(id) = self.slot.current().await? {
+        for attempt in 1.. {
+            let Some(id) = self.slot.current().await? else { break };
             match self.sessions.call(&id, message).await {
-                Err(error) if missed(&error) => message = self.missed(&id, error).await?,
+                Err(error) if attempt < ATTEMPTS && missed(&error) => message = self.missed(&id, error).await?,
                 outcome => return Ok(Some(outcome?)),
             }
         }
@@ -179,9 +209,10 @@ impl<P: Process> Session<P> {
         P: Handle<M>,
         M: Send + 'static,
     {
-        while let Some(id) = self.slot.current().await? {
+        for attempt in 1.. {
+            let Some(id) = self.slot.current().await? else { break };
             match self.sessions.cast(&id, message) {
-                Err(CastError::NotStarted { message: back, .. }) => {
+                Err(CastError::NotStarted { message: back, .. }) if attempt < ATTEMPTS => {
                     self.gone(&id).await?;
                     message = back;
                 }
@@ -213,16 +244,15 @@ impl<P: Process> Session<P> {
         }
     }
 
-    /// Forgets a session that a message did not find.
+    /// Forgets a session that a message did not find; or wakes it, if it is there all the same.
     ///
     /// # Errors
-    /// [`Error::NotStarted`]: there is one all the same, that this type of process does not wake. It must not be
-    /// replaced by a fresh one. [`Error::Store`]: that is open.
+    /// [`Error::WrongProcess`]: it sleeps, and is not of this type. It must not be replaced by a fresh one.
+    /// [`Error::Store`]: that is open. What else a wake comes to.
     async fn gone(&self, id: &SessionId) -> Result<(), Error> {
-        if self.sessions.exists(id).await? {
-            return Err(Error::NotStarted { id: id.clone() });
+        if !self.sessions.wake(id).await? {
+            self.slot.lost(id);
         }
-        self.slot.lost(id);
         Ok(())
     }
 
@@ -359,27 +389,40 @@ impl<P: Process> Session<P> {
         self.slot.is_new()
     }
 
-    /// Counts as a use: the session's idle time begins anew. Returns whether it did: `false` also for a session that
-    /// sleeps, for which any message does this.
+    /// Counts as a use: the session's idle time begins anew, also of one that sleeps. Returns whether there is a
+    /// session.
     ///
     /// # Errors
     /// As [`id`](Self::id).
     ///
     /// # Cancel safety
-    /// Safe.
+    /// It may have been counted.
     pub async fn touch(&self) -> Result<bool, Error> {
-        Ok(self.id().await?.is_some_and(|id| self.sessions.touch(&id).is_ok()))
+        while let Some(id) = self.slot.current().await? {
+            if self.sessions.refresh(&id).await? {
+                return Ok(true);
+            }
+            self.slot.lost(&id);
+        }
+        Ok(false)
     }
 
-    /// Follows the session to its end, if there is one that is awake: a message wakes it.
+    /// Follows the session to its end, if there is one. Wakes one that sleeps; it stays awake while somebody follows it.
     ///
     /// # Errors
-    /// As [`id`](Self::id).
+    /// As [`id`](Self::id), and what a wake may come to: [`Error::WrongProcess`], [`Error::SessionLimit`],
+    /// [`Error::NotLoaded`].
     ///
     /// # Cancel safety
-    /// Safe.
+    /// It may have been woken.
     pub async fn monitor(&self) -> Result<Option<Monitor>, Error> {
-        Ok(self.id().await?.and_then(|id| self.sessions.monitor(&id).ok()))
+        while let Some(id) = self.slot.current().await? {
+            if let Ok(monitor) = self.sessions.monitor(&id) {
+                return Ok(Some(monitor));
+            }
+            self.gone(&id).await?;
+        }
+        Ok(None)
     }
 
     /// All sessions of the engine.
@@ -411,7 +454,7 @@ impl<P: Process, S: Send + Sync> FromRequestParts<S> for Session<P> {
     type Rejection = MissingSessionLayer;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        Slot::of(parts).map(Self::new)
+        Self::from_parts(parts)
     }
 }
 

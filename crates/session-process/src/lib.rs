@@ -1,6 +1,7 @@
 #![doc = include_str!("../docs/lib.md")]
 
 pub mod attributes;
+mod authentication;
 mod builder;
 mod clock;
 mod config;

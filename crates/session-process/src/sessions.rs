@@ -3,10 +3,12 @@
 use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 
 use crate::{
-    Attributes, Builder, CallError, CastError, Config, Cursor, Deferred, EndReason, Handle, Init, Monitor, NotStarted,
-    Process, RotateError, SessionId, SessionStats, ShutdownReport, StartError, StartOptions, TerminateError,
+    Attributes, Builder, CallError, CastError, Config, Cursor, Deferred, EndReason, Handle, Init, LoadError, Monitor,
+    NotStarted, Process, RotateError, SessionId, SessionStats, ShutdownReport, StartError, StartOptions,
+    TerminateError,
     engine::{self, AnySession, Engine, Leftover, Owner, Session},
     events::{Event, RefusedId, Subscriber},
+    records::SessionRecords,
     store::{SessionKey, StoreError},
 };
 
@@ -297,8 +299,7 @@ impl<P: Process> Sessions<P> {
         }
     }
 
-    /// Counts as a use: the session's idle time begins anew. Of sessions in memory: for one that may be asleep, send it
-    /// a message.
+    /// Counts as a use: the session's idle time begins anew. Of sessions in memory: see [`refresh`](Self::refresh).
     ///
     /// # Errors
     /// [`NotStarted`], also if it has expired: it can't be brought back.
@@ -313,6 +314,64 @@ impl<P: Process> Sessions<P> {
             records.note_use(SessionKey::of(id));
         }
         self.found(id, touched.is_some())
+    }
+
+    /// Counts as a use, also of a session that sleeps in the store, which this doesn't wake. Returns whether there is
+    /// such a session.
+    ///
+    /// # Errors
+    /// [`StoreError`]: it is not in memory, and the store could not be asked. Not the same as `false`.
+    ///
+    /// # Cancel safety
+    /// It may have been counted.
+    pub async fn refresh(&self, id: &SessionId) -> Result<bool, StoreError> {
+        if self.touch(id).is_ok() {
+            return Ok(true);
+        }
+        let now = self.engine.now();
+        let expired = |session: &Arc<dyn AnySession>| !session.is_closed() && session.life().is_expired(now, false);
+        let Some(records) = &self.engine.records else {
+            return Ok(false);
+        };
+        if self.engine.registry.with(id, expired) == Some(true) {
+            return Ok(false);
+        }
+        let there = records.get(id).await?.is_some();
+        if there {
+            // It may have been woken meanwhile from what the record said before.
+            let _ = self.touch(id);
+        }
+        Ok(there)
+    }
+
+    /// Brings a session that sleeps in the store back into memory, as the next message would. Returns whether there is
+    /// such a session, awake by now. No use of it, but it begins to run: a [`monitor`](Self::monitor) keeps it awake.
+    ///
+    /// # Errors
+    /// [`StartError`]: a limit, a shutdown; [`NotLoaded`](StartError::NotLoaded): the store failed, or the state can't
+    /// be read; [`WrongProcess`](StartError::WrongProcess): `P` is not the type of its process.
+    ///
+    /// # Cancel safety
+    /// What has begun goes on to its end, and the session is awake then.
+    pub async fn wake(&self, id: &SessionId) -> Result<bool, StartError> {
+        if self.is_started(id) {
+            return Ok(true);
+        }
+        if P::DURABILITY.0.is_some() {
+            return engine::wake_up::<P>(&self.engine, id).await;
+        }
+        match self.exists(id).await {
+            Ok(false) => Ok(false),
+            Ok(true) => Err(StartError::WrongProcess {
+                id: id.clone(),
+                expected: std::any::type_name::<P>(),
+                found: "a durable process that sleeps",
+            }),
+            Err(source) => Err(StartError::NotLoaded {
+                id: id.clone(),
+                source: LoadError::Store(source),
+            }),
+        }
     }
 
     /// Gives one session another idle timeout than the engine's; `None`: none. Of a durable session, until it leaves
@@ -575,6 +634,31 @@ impl<P: Process> Sessions<P> {
     /// `session-process-axum` does.
     pub fn refused_id(&self, reason: RefusedId) {
         self.engine.events.emit(|| Event::IdRefused { reason });
+    }
+
+    /// Tells of a request that was refused before its session was looked at. For whoever reads requests, as
+    /// `session-process-axum` does. `reason` is a short stable word.
+    pub fn refused_request(&self, reason: &'static str) {
+        self.engine.events.emit(|| Event::RequestRefused { reason });
+    }
+
+    /// Tells of somebody who presents one unknown id after the other. For whoever reads ids from requests. `source` is
+    /// whatever requests are told apart by, such as an address.
+    pub fn guessed_ids(&self, source: &str, ids: u32) {
+        let source = || source.into();
+        self.engine.events.emit(|| Event::Guessing { source: source(), ids });
+    }
+
+    /// The records that durable sessions are kept in, if there are any.
+    #[must_use]
+    pub fn records(&self) -> Option<&SessionRecords> {
+        self.engine.records.as_ref()
+    }
+
+    /// How long this engine has been there, by its clock: for time limits beside it that a test is to drive.
+    #[must_use]
+    pub fn uptime(&self) -> Duration {
+        Duration::from_nanos(self.engine.now())
     }
 
     /// The limits that this engine was built with.

@@ -7,11 +7,12 @@ use std::process::Command;
 
 use serde_json::Value;
 
-const PUBLISHED: [&str; 4] = [
+const PUBLISHED: [&str; 5] = [
     "session-process",
     "session-process-axum",
     "session-process-postgres",
     "session-process-sqlite",
+    "session-process-tower-sessions",
 ];
 
 pub(crate) fn check() -> Result<(), String> {

@@ -32,6 +32,7 @@ pub(crate) fn everything(length: Length) -> Result<(), String> {
         "session-process-axum",
         "session-process-postgres",
         "session-process-sqlite",
+        "session-process-tower-sessions",
     ] {
         steps.cargo(
             &format!("clippy, {package} alone"),

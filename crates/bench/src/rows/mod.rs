@@ -18,6 +18,7 @@ mod postgres;
 mod records;
 mod state;
 mod store;
+mod web;
 
 pub use allocations::{Allocations, count};
 pub use call::Call;
@@ -31,6 +32,7 @@ pub use lookup::Lookup;
 pub use postgres::{Hot, Postgres};
 pub use records::GetCached;
 pub use store::SqliteSave;
+pub use web::Web;
 
 use crate::{
     contender::Contender,
@@ -95,6 +97,7 @@ pub fn all(mode: Mode) -> Vec<Box<dyn Measure>> {
         all.extend(Postgres::ALL.into_iter().map(|row| Box::new(row) as Box<dyn Measure>));
         all.push(Box::new(Hot));
     }
+    all.extend(Web::ALL.into_iter().map(|row| Box::new(row) as Box<dyn Measure>));
     all.extend(state::all());
     if mode == Mode::Full {
         all.push(Box::new(Fresh::START_MILLION));

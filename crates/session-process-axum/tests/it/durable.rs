@@ -31,7 +31,7 @@ use testkit::Gate;
 use crate::support::{Answer, Client, post_with_cookie_header};
 
 #[derive(Default, Serialize, Deserialize)]
-struct Ledger {
+pub(crate) struct Ledger {
     sum: u64,
 }
 
@@ -39,7 +39,7 @@ impl Process for Ledger {
     const DURABILITY: Durability<Self> = Durability::write_through(Schema::json("ledger", 1));
 }
 
-struct Add(u64);
+pub(crate) struct Add(pub(crate) u64);
 impl Handle<Add> for Ledger {
     type Reply = u64;
     async fn handle(&mut self, Add(n): Add, _: &mut Context<Self>) -> u64 {
@@ -48,7 +48,7 @@ impl Handle<Add> for Ledger {
     }
 }
 
-struct Look;
+pub(crate) struct Look;
 impl Handle<Look> for Ledger {
     type Reply = u64;
     async fn handle(&mut self, _: Look, cx: &mut Context<Self>) -> u64 {
@@ -70,16 +70,29 @@ impl Handle<Look> for Fleeting {
 
 /// A memory store that counts what it is asked, and can be away.
 #[derive(Default)]
-struct Fickle {
-    inner: MemoryStore,
-    away: AtomicBool,
-    loads: AtomicUsize,
+pub(crate) struct Fickle {
+    pub(crate) inner: MemoryStore,
+    pub(crate) away: AtomicBool,
+    /// It takes what it is asked, and never answers.
+    pub(crate) hangs: AtomicBool,
+    pub(crate) loads: AtomicUsize,
+    pub(crate) touches: AtomicUsize,
     /// The next rotation stops here.
     gate: std::sync::Mutex<Option<Gate>>,
 }
 
 impl Fickle {
-    fn here(&self) -> Result<(), StoreError> {
+    pub(crate) fn over(inner: MemoryStore) -> Self {
+        Self {
+            inner,
+            ..Self::default()
+        }
+    }
+
+    async fn here(&self) -> Result<(), StoreError> {
+        if self.hangs.load(SeqCst) {
+            std::future::pending::<()>().await;
+        }
         if self.away.load(SeqCst) {
             return Err(StoreError::unavailable("test", "away, as told"));
         }
@@ -95,14 +108,14 @@ impl SessionStore for Fickle {
     fn load<'a>(&'a self, keys: &'a [SessionKey]) -> BoxFuture<'a, Result<Vec<Option<Record>>, StoreError>> {
         Box::pin(async move {
             self.loads.fetch_add(1, SeqCst);
-            self.here()?;
+            self.here().await?;
             self.inner.load(keys).await
         })
     }
 
     fn commit(&self, changes: Vec<Change>) -> BoxFuture<'_, Result<Vec<Outcome>, StoreError>> {
         Box::pin(async move {
-            self.here()?;
+            self.here().await?;
             if changes.iter().any(|change| matches!(change.op, Op::Rotate(_))) {
                 let gate = self.gate.lock().unwrap().take();
                 if let Some(gate) = gate {
@@ -114,11 +127,15 @@ impl SessionStore for Fickle {
     }
 
     fn touch(&self, touches: Vec<Touch>) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.touches.fetch_add(1, SeqCst);
         self.inner.touch(touches)
     }
 
     fn delete_expired(&self, limit: usize) -> BoxFuture<'_, Result<Vec<Removed>, StoreError>> {
-        self.inner.delete_expired(limit)
+        Box::pin(async move {
+            self.here().await?;
+            self.inner.delete_expired(limit).await
+        })
     }
 
     fn list<'a>(
@@ -136,14 +153,14 @@ impl SessionStore for Fickle {
 }
 
 /// One run of the program over a store.
-struct Run {
-    sessions: Sessions<Ledger>,
-    records: SessionRecords,
-    app: Router,
+pub(crate) struct Run {
+    pub(crate) sessions: Sessions<Ledger>,
+    pub(crate) records: SessionRecords,
+    pub(crate) app: Router,
 }
 
 impl Run {
-    fn over(store: Arc<dyn SessionStore>) -> Self {
+    pub(crate) fn over(store: Arc<dyn SessionStore>) -> Self {
         Self::with(store, |builder| builder)
     }
 
@@ -155,7 +172,7 @@ impl Run {
     }
 
     /// Nothing of it is left but what is in the store.
-    async fn crash(self) {
+    pub(crate) async fn crash(self) {
         drop((self.sessions, self.app));
         self.records.shutdown(Duration::from_secs(5)).await.unwrap();
     }
@@ -281,8 +298,8 @@ async fn every_extractor_finds_a_session_that_is_in_the_store_alone() {
         ("POST", "/start", "false"),
         ("GET", "/optional", "true"),
         ("GET", "/optional_id", "true"),
-        ("POST", "/touch", "false"),
-        ("GET", "/monitor", "false"),
+        ("POST", "/touch", "true"),
+        ("GET", "/monitor", "true"),
         ("POST", "/logout", "true"),
     ] {
         let store = Arc::new(MemoryStore::new());
@@ -511,7 +528,11 @@ async fn a_sleeping_session_of_another_type_is_not_replaced() {
     let run = Run::over(store);
     let mut client = Client::with_id(&run.app, &id);
     let answer = client.get("/fleeting").await;
-    assert!(answer.status.is_client_error() && answer.set_cookie().is_none());
+    assert_eq!(
+        (answer.status.as_u16(), answer.set_cookie()),
+        (500, None),
+        "as when it is awake: the wrong type, not signed out"
+    );
     assert_eq!(client.get("/look").await.body, "1");
 }
 
@@ -640,4 +661,42 @@ fn what_a_store_does_has_a_status() {
         message: Some(()),
     };
     assert_eq!(Error::from(ended).status(), 503);
+}
+
+/// It is ended while the request is under way: the browser is not told an id that is dead already.
+#[tokio::test]
+async fn the_cookie_of_a_session_that_has_ended_meanwhile_is_not_set() {
+    let store = Arc::new(MemoryStore::new());
+    let run = Run::over(store.clone());
+    let gate = Gate::new();
+    let inner = gate.clone();
+    let handler = move |session: Session<Ledger>| {
+        let gate = inner.clone();
+        async move {
+            session.call(Add(1)).await?;
+            gate.pass().await;
+            Ok::<_, Error>(())
+        }
+    };
+    let app = Router::new()
+        .route("/", post(handler))
+        .layer(SessionLayer::new(run.sessions.clone()));
+    for ends in [false, true] {
+        let mut client = Client::new(&app);
+        let (answer, ()) = tokio::join!(client.post("/"), async {
+            gate.reached().await;
+            // Asleep, so that what is known of it is in the store.
+            let [id] = &run.sessions.list()[..] else {
+                panic!("one session")
+            };
+            run.sessions.terminate_for(id, EndReason::Asleep).await.unwrap();
+            assert!(!run.sessions.is_started(id));
+            if ends {
+                assert!(run.records.delete(id).await.unwrap());
+            }
+            gate.open();
+        });
+        assert_eq!(answer.status, 200);
+        assert_eq!(answer.set_cookie().is_some(), !ends, "asleep is not ended");
+    }
 }

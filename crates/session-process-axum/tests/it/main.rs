@@ -1,5 +1,6 @@
 //! The layer and its extractors, driven as a service.
 
+mod any_service;
 mod cookie;
 mod durable;
 mod errors;
@@ -9,4 +10,5 @@ mod leaks;
 mod lifecycle;
 mod login;
 mod peers;
+mod security;
 mod support;

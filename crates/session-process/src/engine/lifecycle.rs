@@ -213,6 +213,48 @@ pub(crate) async fn wake<P: Process>(
     }
 }
 
+/// The same, and waits until the session has started, whoever wakes it. `Ok(false)`: there is none.
+pub(crate) async fn wake_up<P: Process>(engine: &Arc<Engine>, id: &SessionId) -> Result<bool, StartError> {
+    let within = engine.config.call_timeout;
+    let deadline = engine.now().saturating_add(nanos(within));
+    let timeout = || StartError::Timeout { id: id.clone(), within };
+    loop {
+        if !wake::<P>(engine, id, within, deadline).await? {
+            return Ok(false);
+        }
+        // Asleep again, or ended.
+        let Some(found) = engine.registry.get(id) else {
+            chain::take_turn().await;
+            continue;
+        };
+        if found.is_live(engine.now()) {
+            return Ok(true);
+        }
+        let process = found.process();
+        let any: Arc<dyn std::any::Any + Send + Sync> = found;
+        let Ok(session) = any.downcast::<Session<P>>() else {
+            return Err(StartError::WrongProcess {
+                id: id.clone(),
+                expected: type_name::<P>(),
+                found: process,
+            });
+        };
+        if session.is_ready() && Arc::clone(&session).expire(engine.now()) {
+            return Ok(false);
+        }
+        if chain::check(session.address()) == Chain::Cycle {
+            return Err(StartError::SelfCall { id: id.clone() });
+        }
+        match deliver::started(&session, deadline).await {
+            Started::Yes => return Ok(true),
+            Started::Closed => {}
+            Started::Timeout => return Err(timeout()),
+            Started::Failed(Failure::InitFailed(Some(source))) if source.is::<NotThere>() => return Ok(false),
+            Started::Failed(failure) => return Err(start_error(id, failure)),
+        }
+    }
+}
+
 /// The same for a sender that doesn't wait: the session is there at once, and its messages wait for it.
 pub(super) fn wake_for_cast<P: Process>(engine: &Arc<Engine>, id: &SessionId) -> Option<Arc<Session<P>>> {
     engine.records.as_ref()?;

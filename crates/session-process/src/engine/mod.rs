@@ -42,7 +42,7 @@ pub(crate) use self::sweep::sweep_all;
 pub(crate) use self::{
     chain::in_a_handler,
     deliver::{call, cast, post_to_itself, push_to, send_to_itself, settled},
-    lifecycle::start,
+    lifecycle::{start, wake_up},
     rotate::rotate,
     session::{AnySession, Leftover, Session},
 };

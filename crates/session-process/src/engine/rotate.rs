@@ -46,7 +46,10 @@ pub(crate) async fn rotate(engine: &Arc<Engine>, id: &SessionId, to: &SessionId)
 
 fn in_memory(engine: &Engine, id: &SessionId, to: &SessionId) -> Result<(), RotateError> {
     match engine.registry.rotate(id, to) {
-        Ok(_) => Ok(()),
+        Ok(session) => {
+            session.rotated_at(engine.now());
+            Ok(())
+        }
         Err(Rotate::NotStarted) => Err(RotateError::NotStarted { id: id.clone() }),
         Err(Rotate::Taken) => Err(RotateError::Taken { to: to.clone() }),
     }

@@ -297,6 +297,11 @@ pub(crate) trait AnySession: Any + Send + Sync {
     fn id(&self) -> SessionId;
     /// For the registry, under the locks of both shards.
     fn set_id(&self, id: SessionId);
+    /// Its id is another one since `now`.
+    fn rotated_at(&self, now: u64);
+    /// Its user proves who they are at `now`.
+    fn set_authenticated(&self, now: u64);
+    fn authenticated(&self) -> Option<u64>;
     fn process(&self) -> &'static str;
     fn life(&self) -> &Life;
     /// Started, not ended, not expired.
@@ -348,6 +353,18 @@ impl<P: Process> AnySession for Session<P> {
         let mut side = self.side.lock();
         side.extras().id = Some(id);
         self.rotated.store(true, Ordering::Release);
+    }
+
+    fn rotated_at(&self, now: u64) {
+        self.side.lock().extras().id_since = Some(now);
+    }
+
+    fn set_authenticated(&self, now: u64) {
+        self.side.lock().extras().authenticated = Some(now);
+    }
+
+    fn authenticated(&self) -> Option<u64> {
+        self.side.lock().peek().and_then(|extras| extras.authenticated)
     }
 
     fn process(&self) -> &'static str {
@@ -435,6 +452,10 @@ impl<P: Process> AnySession for Session<P> {
         SessionStats {
             process: self.process(),
             age: self.life.age(now),
+            id_age: match extras.and_then(|extras| extras.id_since) {
+                Some(since) => Duration::from_nanos(now.saturating_sub(since)),
+                None => self.life.age(now),
+            },
             idle_for: self.life.idle_for(now),
             expires_in: match self.life.expires_at() {
                 u64::MAX => None,
@@ -520,6 +541,8 @@ pub struct SessionStats {
     pub process: &'static str,
     /// Since its start.
     pub age: Duration,
+    /// Since it has its present id, as far as this node knows: after a sleep, since its start.
+    pub id_age: Duration,
     /// Since it was last used.
     pub idle_for: Duration,
     /// Until it expires, if nobody uses it; `None` if it has no time limit.

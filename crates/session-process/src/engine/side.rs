@@ -27,6 +27,10 @@ pub(crate) struct Extras {
     last_task: u64,
     restarts: Vec<u64>,
     pub(crate) id: Option<SessionId>,
+    /// Since when it has that id.
+    pub(crate) id_since: Option<u64>,
+    /// When its user last proved who they are. Of a durable session it is in the record.
+    pub(crate) authenticated: Option<u64>,
 }
 
 impl Side {

@@ -128,6 +128,18 @@ pub enum Event {
         /// Why.
         reason: RefusedId,
     },
+    /// Somebody has presented so many different ids without a session that they are guessing, and is held off.
+    Guessing {
+        /// Whoever it is, as the web layer tells requests apart: usually an address. Personal data, so not in metrics.
+        source: std::sync::Arc<str>,
+        /// How many different ids it was by now.
+        ids: u32,
+    },
+    /// A request was refused before its session was looked at.
+    RequestRefused {
+        /// Why: `cross_site`, because another site caused it.
+        reason: &'static str,
+    },
     /// Sessions whose time was up were ended.
     Swept {
         /// How many.
@@ -196,16 +208,19 @@ pub enum RefusedId {
     Ambiguous,
     /// It has no session: made up, or of a session that has ended.
     Unknown,
+    /// It is not signed by any key that is in use.
+    Forged,
 }
 
 impl RefusedId {
-    /// A short stable word, for logs and metrics: `malformed`, `ambiguous`, `unknown`.
+    /// A short stable word, for logs and metrics: `malformed`, `ambiguous`, `unknown`, `forged`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Malformed => "malformed",
             Self::Ambiguous => "ambiguous",
             Self::Unknown => "unknown",
+            Self::Forged => "forged",
         }
     }
 }

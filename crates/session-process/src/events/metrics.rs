@@ -43,6 +43,10 @@ pub(super) fn record(event: &Event) {
         Event::IdRefused { reason } => {
             counter!("session_process_ids_rejected_total", "reason" => reason.as_str()).increment(1);
         }
+        Event::Guessing { .. } => counter!("session_process_guessing_total").increment(1),
+        Event::RequestRefused { reason } => {
+            counter!("session_process_requests_refused_total", "reason" => *reason).increment(1);
+        }
         Event::Swept { expired, .. } => {
             counter!("session_process_sessions_swept_total").increment(*expired as u64);
         }

@@ -67,6 +67,8 @@ pub(super) fn write(event: &Event) {
         } => warn!(target: TARGET, %session, process, error, "state not saved"),
         Event::Rotated { from, to } => debug!(target: TARGET, %from, %to, "session id rotated"),
         Event::IdRefused { reason } => debug!(target: TARGET, reason = reason.as_str(), "session id refused"),
+        Event::Guessing { source, ids } => warn!(target: TARGET, %source, ids, "session ids are being guessed"),
+        Event::RequestRefused { reason } => debug!(target: TARGET, reason, "request refused"),
         Event::Swept { expired, took } => debug!(target: TARGET, expired, ?took, "expired sessions swept"),
         Event::RecordSaved {
             key,

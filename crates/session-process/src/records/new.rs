@@ -34,6 +34,7 @@ pub struct NewSession {
     attributes: AttributeMap,
     values: Vec<(Arc<str>, Value, Option<Duration>)>,
     lives: Option<Option<Duration>>,
+    ends_at: Option<Timestamp>,
     idle_timeout: Option<Option<Duration>>,
 }
 
@@ -46,6 +47,7 @@ impl fmt::Debug for NewSession {
             .field("label", &self.label)
             .field("attributes", &(self.attributes.len() + self.values.len()))
             .field("lives", &self.lives)
+            .field("ends_at", &self.ends_at)
             .field("idle_timeout", &self.idle_timeout)
             .finish()
     }
@@ -118,6 +120,12 @@ impl NewSession {
         self
     }
 
+    /// When it ends however much it is used, by the store's clock. In place of [`lives`](Self::lives).
+    pub fn ends_at(mut self, at: Timestamp) -> Self {
+        self.ends_at = Some(at);
+        self
+    }
+
     /// How long it may go unused, in place of [`RecordsConfig::idle_timeout`]; `None`: for good.
     pub fn idle_timeout(mut self, timeout: impl Into<Option<Duration>>) -> Self {
         self.idle_timeout = Some(timeout.into());
@@ -146,7 +154,9 @@ impl NewSession {
             group_id: text(self.group)?,
             label: text(self.label)?,
             lifetime: Lifetime {
-                expires_at: max_lifetime.map(|lifetime| now.saturating_add(lifetime)),
+                expires_at: self
+                    .ends_at
+                    .or(max_lifetime.map(|lifetime| now.saturating_add(lifetime))),
                 idle_timeout: self.idle_timeout.unwrap_or(config.idle_timeout),
             },
             attributes: attributes.into_map(),

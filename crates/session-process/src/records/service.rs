@@ -18,7 +18,8 @@ use crate::{
     Attributes, SessionId, Timestamp,
     events::Subscriber,
     store::{
-        Change, Edit, Expect, Lifetime, Op, Owner, OwnerText, SessionKey, SessionStore, StoreError, Touch, Version,
+        AttributeMap, Change, Edit, Expect, Lifetime, Op, Owner, OwnerText, SessionKey, SessionStore, StoreError,
+        Touch, Version,
     },
 };
 
@@ -230,6 +231,34 @@ impl SessionRecords {
         change: impl FnMut(&mut Attributes) -> Result<T, E>,
     ) -> Result<T, UpdateError<E>> {
         self.core.overwrite(SessionKey::of(id), change).await
+    }
+
+    /// Puts these attributes in place of all that are there, and sets when the session ends however much it is used
+    /// (`None`: at any age), in one step. **What others have changed meanwhile is lost**: for those who have read the
+    /// whole session and write it back whole. [`update`](Self::update) loses nothing.
+    ///
+    /// # Errors
+    /// [`RecordError`].
+    ///
+    /// # Cancel safety
+    /// It may have been done.
+    pub async fn replace(
+        &self,
+        id: &SessionId,
+        attributes: Attributes,
+        ends_at: Option<Timestamp>,
+    ) -> Result<SessionView, RecordError> {
+        let attributes = attributes.into_map();
+        self.core.config.attributes.check(&attributes, &AttributeMap::new())?;
+        self.edit(id, |entry| Edit {
+            attributes: Some(attributes.clone()),
+            lifetime: Some(Lifetime {
+                expires_at: ends_at,
+                ..entry.record.lifetime
+            }),
+            ..Edit::default()
+        })
+        .await
     }
 
     /// Gives a session to a user, at login, or (`None`) to nobody. The limit on a user's sessions counts it. Change

@@ -1,5 +1,6 @@
 //! Durable processes over a store that the tests can hold up, break and look into.
 
+mod asleep;
 mod behind;
 mod broken;
 mod gate;

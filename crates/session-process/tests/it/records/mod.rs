@@ -5,6 +5,7 @@ mod cache;
 mod deleting;
 mod faults;
 mod limits;
+mod replacing;
 mod store;
 mod updates;
 
