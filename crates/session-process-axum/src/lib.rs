@@ -4,6 +4,8 @@ mod cookie;
 mod current_id;
 mod error;
 mod layer;
+#[cfg(feature = "live")]
+pub mod live;
 mod presented;
 mod rejection;
 mod service;

@@ -31,15 +31,15 @@ use testkit::Gate;
 use crate::support::{Answer, Client, post_with_cookie_header};
 
 #[derive(Default, Serialize, Deserialize)]
-struct Ledger {
-    sum: u64,
+pub(crate) struct Ledger {
+    pub(crate) sum: u64,
 }
 
 impl Process for Ledger {
     const DURABILITY: Durability<Self> = Durability::write_through(Schema::json("ledger", 1));
 }
 
-struct Add(u64);
+pub(crate) struct Add(pub(crate) u64);
 impl Handle<Add> for Ledger {
     type Reply = u64;
     async fn handle(&mut self, Add(n): Add, _: &mut Context<Self>) -> u64 {
@@ -70,9 +70,9 @@ impl Handle<Look> for Fleeting {
 
 /// A memory store that counts what it is asked, and can be away.
 #[derive(Default)]
-struct Fickle {
+pub(crate) struct Fickle {
     inner: MemoryStore,
-    away: AtomicBool,
+    pub(crate) away: AtomicBool,
     loads: AtomicUsize,
     /// The next rotation stops here.
     gate: std::sync::Mutex<Option<Gate>>,
@@ -136,14 +136,14 @@ impl SessionStore for Fickle {
 }
 
 /// One run of the program over a store.
-struct Run {
-    sessions: Sessions<Ledger>,
-    records: SessionRecords,
-    app: Router,
+pub(crate) struct Run {
+    pub(crate) sessions: Sessions<Ledger>,
+    pub(crate) records: SessionRecords,
+    pub(crate) app: Router,
 }
 
 impl Run {
-    fn over(store: Arc<dyn SessionStore>) -> Self {
+    pub(crate) fn over(store: Arc<dyn SessionStore>) -> Self {
         Self::with(store, |builder| builder)
     }
 

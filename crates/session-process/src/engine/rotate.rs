@@ -32,7 +32,10 @@ pub(crate) async fn rotate(engine: &Arc<Engine>, id: &SessionId, to: &SessionId)
 
 fn in_memory(engine: &Engine, id: &SessionId, to: &SessionId) -> Result<(), RotateError> {
     match engine.registry.rotate(id, to) {
-        Ok(_) => Ok(()),
+        Ok(session) => {
+            session.tell_rotated();
+            Ok(())
+        }
         Err(Rotate::NotStarted) => Err(RotateError::NotStarted { id: id.clone() }),
         Err(Rotate::Taken) => Err(RotateError::Taken { to: to.clone() }),
     }
