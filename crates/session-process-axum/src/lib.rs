@@ -7,6 +7,8 @@ mod error;
 mod guesses;
 mod keys;
 mod layer;
+#[cfg(feature = "live")]
+pub mod live;
 mod origin;
 mod presented;
 mod rejection;

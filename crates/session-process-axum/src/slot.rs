@@ -19,7 +19,7 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderValue, header, request::Parts};
-use session_process::{Process, RotateError, SessionId, Sessions, TerminateError, events::RefusedId};
+use session_process::{EndReason, Process, RotateError, SessionId, Sessions, TerminateError, events::RefusedId};
 
 use crate::{
     Error, MissingSessionLayer,
@@ -450,14 +450,15 @@ impl Slot {
                 slot.forget(None);
                 return Ok(false);
             };
-            let there = match tokio::time::timeout(within, slot.sessions().terminate(&id)).await {
-                Ok(Ok(())) => true,
-                Ok(Err(TerminateError::NotStarted { .. })) => false,
-                Ok(Err(error)) => return Err(error.into()),
-                // It takes no messages any more, and a handler is still at work; or the store is.
-                Err(_) if slot.sessions().exists(&id).await? => return Err(Error::Timeout { id, within }),
-                Err(_) => true,
-            };
+            let there =
+                match tokio::time::timeout(within, slot.sessions().terminate_for(&id, EndReason::LoggedOut)).await {
+                    Ok(Ok(())) => true,
+                    Ok(Err(TerminateError::NotStarted { .. })) => false,
+                    Ok(Err(error)) => return Err(error.into()),
+                    // It takes no messages any more, and a handler is still at work; or the store is.
+                    Err(_) if slot.sessions().exists(&id).await? => return Err(Error::Timeout { id, within }),
+                    Err(_) => true,
+                };
             slot.forget(Some(&id));
             Ok(there)
         })

@@ -37,6 +37,10 @@ impl<P: Process> Context<P> {
         self.stop.is_some()
     }
 
+    pub(crate) fn is_unchanged(&self) -> bool {
+        self.unchanged
+    }
+
     pub(crate) fn take_unchanged(&mut self) -> bool {
         std::mem::take(&mut self.unchanged)
     }

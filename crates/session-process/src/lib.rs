@@ -12,6 +12,7 @@ mod error;
 pub mod events;
 mod id;
 mod limits;
+mod observe;
 mod process;
 pub mod records;
 pub mod redux;
@@ -35,6 +36,7 @@ pub use self::{
     error::{BuildError, CallError, CastError, NotStarted, RotateError, SharedError, StartError, TerminateError},
     events::Event,
     id::{InvalidSessionId, PublicHandle, SessionId},
+    observe::{Follower, Observer},
     process::{EndReason, Expiry, Handle, Init, InitError, Process, Restart},
     sessions::{Health, Page, Sessions, Stats},
     timestamp::Timestamp,

@@ -169,11 +169,13 @@ pub enum EndReason {
     /// A durable process was not used for [`sleep_after`](crate::Builder::sleep_after): its state is in the store, and
     /// it comes back with the next message. Not an end: no terminate hook runs.
     Asleep,
+    /// Its user ended it: a logout.
+    LoggedOut,
 }
 
 impl EndReason {
     /// All reasons, in the order of their codes.
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Expired(Expiry::Idle),
         Self::Expired(Expiry::Absolute),
         Self::Terminated,
@@ -182,6 +184,7 @@ impl EndReason {
         Self::Evicted,
         Self::Shutdown,
         Self::Asleep,
+        Self::LoggedOut,
     ];
 
     /// The session itself goes on: its record stays.
@@ -200,7 +203,7 @@ impl EndReason {
     }
 
     /// A short stable word, for logs, metrics and the network: `idle`, `absolute`, `terminated`, `stopped`,
-    /// `crashed`, `evicted`, `shutdown`, `asleep`.
+    /// `crashed`, `evicted`, `shutdown`, `asleep`, `logged_out`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
@@ -212,6 +215,7 @@ impl EndReason {
             Self::Evicted => "evicted",
             Self::Shutdown => "shutdown",
             Self::Asleep => "asleep",
+            Self::LoggedOut => "logged_out",
         }
     }
 }

@@ -1,11 +1,16 @@
 //! [`Sessions`]: the way to all sessions of an engine, by their ids.
 
-use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    marker::PhantomData,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use crate::{
-    Attributes, Builder, CallError, CastError, Config, Cursor, Deferred, EndReason, Handle, Init, LoadError, Monitor,
-    NotStarted, Process, RotateError, SessionId, SessionStats, ShutdownReport, StartError, StartOptions,
-    TerminateError,
+    Attributes, Builder, CallError, CastError, Config, Cursor, Deferred, EndReason, Follower, Handle, Init, LoadError,
+    Monitor, NotStarted, Observer, Process, RotateError, SessionId, SessionStats, ShutdownReport, StartError,
+    StartOptions, TerminateError,
     engine::{self, AnySession, Engine, Leftover, Owner, Session},
     events::{Event, RefusedId, Subscriber},
     records::SessionRecords,
@@ -535,6 +540,33 @@ impl<P: Process> Sessions<P> {
         let session = self.engine.registry.get(id).filter(|session| session.is_live(now));
         let session = session.ok_or_else(|| NotStarted { id: id.clone() })?;
         Ok(session.monitor())
+    }
+
+    /// Has `observer` see the process now, and after each message that may have changed it. Wakes a session that sleeps;
+    /// no use of it.
+    ///
+    /// # Errors
+    /// A call's: see [`CallError`].
+    ///
+    /// # Cancel safety
+    /// The observer is there or not.
+    pub async fn observe(&self, id: &SessionId, observer: impl Observer<P>) -> Result<(), CallError<()>> {
+        engine::observe(&self.engine, id, Box::new(observer)).await
+    }
+
+    /// Has `follower` told when the session gets another id, and when it ends. For the holder of a [`Weak`] there is
+    /// nothing to take back.
+    ///
+    /// # Errors
+    /// [`NotStarted`], also if the id was just given up: then nobody is told of that.
+    pub fn follow(&self, id: &SessionId, follower: Weak<dyn Follower>) -> Result<(), NotStarted> {
+        let now = self.engine.now();
+        let session = self.engine.registry.get(id).filter(|session| session.is_live(now));
+        let follows = session.is_some_and(|session| {
+            // Looked at again: a rotation between the two would be told to nobody.
+            session.follow(follower) && session.is(id)
+        });
+        self.found(id, follows)
     }
 
     /// The ids of all live sessions, of all types. For many sessions, [`list_page`](Self::list_page) needs less

@@ -41,6 +41,7 @@ pub(crate) fn everything(length: Length) -> Result<(), String> {
     }
     steps.run("minimum Rust version", msrv::check);
     steps.documentation();
+    steps.client();
     steps.tests(&[], length);
     steps.cargo(
         "documentation examples",
@@ -84,6 +85,12 @@ impl Steps {
             Length::Normal => command.arg("default"),
         };
         self.command("tests", command.args(filters));
+    }
+
+    /// The browser's client, without a browser.
+    fn client(&mut self) {
+        let tests = "crates/session-process-axum/client/test/live.test.mjs";
+        self.command("client in Node", Command::new("node").args(["--test", tests]));
     }
 
     fn documentation(&mut self) {

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-/// Makes sure that rustfmt, clippy and cargo-nextest answer.
+/// Makes sure that rustfmt, clippy, cargo-nextest, a PostgreSQL server, Node and a browser are there.
 pub(crate) fn make_sure_of_all() -> Result<(), String> {
     for (component, args) in [("rustfmt", ["fmt", "--version"]), ("clippy", ["clippy", "--version"])] {
         if !answers("cargo", &args) {
@@ -12,7 +12,60 @@ pub(crate) fn make_sure_of_all() -> Result<(), String> {
     if !answers("cargo", &["nextest", "--version"]) {
         install("cargo", &["install", "--locked", "cargo-nextest"])?;
     }
-    postgresql()
+    postgresql()?;
+    node()?;
+    browser()
+}
+
+/// For the tests of the browser's client. Node's own test runner is all they need.
+fn node() -> Result<(), String> {
+    let version = Command::new("node").arg("--version").output();
+    let version = version.ok().and_then(|version| String::from_utf8(version.stdout).ok());
+    let major = version
+        .as_deref()
+        .and_then(|text| text.trim().strip_prefix('v')?.split('.').next()?.parse::<u32>().ok());
+    match major {
+        Some(20..) => Ok(()),
+        Some(old) => Err(format!("the tests of the browser's client need Node 20 or newer, and this is {old}: install it from https://nodejs.org")),
+        None => Err("the tests of the browser's client need `node`, version 20 or newer: install it (`apt-get install nodejs` on Debian 13, or from https://nodejs.org)".to_owned()),
+    }
+}
+
+/// Chromium and its driver, for the tests of the shop in a browser. A missing one is an error, never a skipped test.
+fn browser() -> Result<(), String> {
+    let is_there = || {
+        answers("chromedriver", &["--version"])
+            && (answers("chromium", &["--version"]) || answers("google-chrome", &["--version"]))
+    };
+    if is_there() {
+        return Ok(());
+    }
+    let by_hand = "the tests in a browser need `chromium` and `chromedriver`: install them (`apt-get install chromium chromium-driver` on Debian)";
+    if !may_install() {
+        return Err(by_hand.to_owned());
+    }
+    install("apt-get", &["update", "-q"])?;
+    install(
+        "apt-get",
+        &[
+            "install",
+            "-q",
+            "-y",
+            "--no-install-recommends",
+            "chromium",
+            "chromium-driver",
+        ],
+    )?;
+    if is_there() { Ok(()) } else { Err(by_hand.to_owned()) }
+}
+
+/// Root on Debian or the like.
+fn may_install() -> bool {
+    let root = Command::new("id")
+        .arg("-u")
+        .output()
+        .is_ok_and(|id| id.stdout.trim_ascii() == b"0");
+    root && answers("apt-get", &["--version"])
 }
 
 /// The programs of a PostgreSQL server, which `testkit` starts as it needs. A missing one is an error, never a skipped
@@ -24,11 +77,7 @@ fn postgresql() -> Result<(), String> {
     let by_hand = "the tests need the programs of a PostgreSQL server (initdb, pg_ctl, postgres): install them \
                    (`apt-get install postgresql` on Debian), or set DATABASE_URL to a server where databases may be \
                    created";
-    let root = Command::new("id")
-        .arg("-u")
-        .output()
-        .is_ok_and(|id| id.stdout.trim_ascii() == b"0");
-    if !root || !answers("apt-get", &["--version"]) {
+    if !may_install() {
         return Err(by_hand.to_owned());
     }
     // Debian makes and starts a cluster of the system's with the package, unless it is told not to.

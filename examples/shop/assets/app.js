@@ -1,17 +1,17 @@
 // The pages of the shop. All text goes in by `textContent`: nothing that a user typed becomes markup.
-"use strict";
+import { live, sse, ws } from "/live.js";
 
-const $ = (id) => document.getElementById(id);
+export const $ = (id) => document.getElementById(id);
 const euros = (cents) => "€" + (cents / 100).toFixed(2);
 
-function make(tag, properties, ...children) {
+export function make(tag, properties, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
   element.append(...children);
   return element;
 }
 
 let toastTimer;
-function toast(text) {
+export function toast(text) {
   $("toast").textContent = text;
   $("toast").hidden = false;
   clearTimeout(toastTimer);
@@ -21,7 +21,7 @@ function toast(text) {
 // How often a request is repeated that another node was ahead of: nothing of it has happened.
 const REPEATS = 5;
 
-async function api(method, path, body, repeats = REPEATS) {
+export async function api(method, path, body, repeats = REPEATS) {
   const options = { method, cache: "no-store" };
   if (body !== undefined) {
     options.headers = { "content-type": "application/json" };
@@ -41,7 +41,7 @@ async function api(method, path, body, repeats = REPEATS) {
 }
 
 // Runs what a click asks for, and says so if that fails.
-async function run(button, action) {
+export async function run(button, action) {
   button.disabled = true;
   try {
     await action();
@@ -51,6 +51,61 @@ async function run(button, action) {
     button.disabled = false;
   }
 }
+
+// ---- the session, live
+
+const ENDS = {
+  idle: ["You were away for a while", "Nothing happened for so long that this session has ended."],
+  absolute: ["This session has become too old", "Sessions end after a while, however much they are used."],
+  logout: ["You have signed out", "In this tab, or in another one."],
+  revoked: ["This session was ended", "From another browser in which you are signed in."],
+  evicted: ["This session made room for another", "You are signed in in too many browsers."],
+  gone: ["This session has ended", "It was over when this page came back."],
+};
+
+export const transport = new URLSearchParams(location.search).has("ws") ? ws : sse;
+
+let begun = false;
+
+// `?ws` for a WebSocket. One connection for all tabs, since browsers allow six to a server.
+const page = live("/live", {
+  transport,
+  share: true,
+  onstate: cart,
+  onevent({ name, data }) {
+    if (name === "sessions" && $("sessions")) list();
+    if (name === "taken" && $("just-taken")) taken(data);
+  },
+  onexpiring({ in_ms }) {
+    $("expiring").hidden = in_ms === null;
+    if (in_ms !== null) $("expiring").textContent = `This session ends in ${Math.round(in_ms / 1000)} seconds, unless you do something.`;
+  },
+  onexpired({ reason }) {
+    if (reason !== "none") return ended(reason);
+    // It was asked for before the first action began a session, and answered after it.
+    if (begun) page.connect();
+    begun = false;
+  },
+  onstatus(status) {
+    document.documentElement.dataset.live = status;
+    if ($("status")) $("status").textContent = { open: "Live", connecting: "Connecting …", waiting: "Offline: trying again" }[status] ?? "";
+  },
+});
+
+function ended(reason) {
+  const [title, text] = ENDS[reason] ?? ENDS.gone;
+  $("expiring").hidden = true;
+  // Nothing private stays on the page, nor anything to act with.
+  document.querySelectorAll("main, .columns").forEach((element) => element.remove());
+  $("ended-title").textContent = title;
+  $("ended-text").textContent = text;
+  $("ended").dataset.reason = reason;
+  $("ended").hidden = false;
+}
+
+// A page from the browser's cache may show what was before a logout.
+addEventListener("pageshow", ({ persisted }) => { if (persisted) location.reload(); });
+$("again").addEventListener("click", () => location.reload());
 
 // ---- account
 
@@ -71,21 +126,26 @@ $("logout")?.addEventListener("click", (event) => run(event.target, async () => 
 
 // ---- cart
 
-// Answers can overtake each other; one that was asked for before a later one has been shown is old.
-let asked = 0;
-let shown = 0;
-let last = "";
+let shown = null;
 
-async function cart(method, path = "/cart", body = undefined) {
-  const turn = ++asked;
+function cart(state) {
+  if (!$("ended").hidden) return;
+  // Signed in or out in another tab, where the page shows that.
+  const showsUser = $("user") || $("login");
+  if (showsUser && state.user !== user()) return location.reload();
+  shown = state;
+  const link = document.querySelector(".to-cart");
+  link.hidden = false;
+  link.textContent = `Cart (${state.count})`;
+  if ($("cart")) show(state);
+}
+
+async function act(method, path, body) {
   const answer = await api(method, path, body);
-  if (turn < shown) return;
-  shown = turn;
-  // Signed in or out in another tab.
-  if (answer.user !== user()) return location.reload();
-  const text = JSON.stringify(answer);
-  if (text !== last) show(answer);
-  last = text;
+  // Its first action begins a session; from then on the state comes by itself.
+  begun = page.status === "connecting";
+  if (page.status === "expired") page.connect();
+  if (page.status !== "open") cart(answer);
 }
 
 function show({ items, count, total_cents, gift_wrap }) {
@@ -95,8 +155,8 @@ function show({ items, count, total_cents, gift_wrap }) {
     const { name, cents } = document.querySelector(`.card[data-item="${CSS.escape(item)}"]`).dataset;
     const less = make("button", { type: "button", className: "quiet", textContent: "−", ariaLabel: `One ${name} less` });
     const more = make("button", { type: "button", className: "quiet", textContent: "+", ariaLabel: `One ${name} more` });
-    less.addEventListener("click", () => run(less, () => cart("DELETE", `/cart/${encodeURIComponent(item)}`)));
-    more.addEventListener("click", () => run(more, () => cart("POST", "/cart", { item })));
+    less.addEventListener("click", () => run(less, () => act("DELETE", `/cart/${encodeURIComponent(item)}`)));
+    more.addEventListener("click", () => run(more, () => act("POST", "/cart", { item })));
     return make("li", {},
       make("span", { className: "what" }, name, make("small", { textContent: euros(cents * quantity) })),
       make("span", { className: "step" }, less, String(quantity), more));
@@ -107,33 +167,25 @@ function show({ items, count, total_cents, gift_wrap }) {
   $("wrap").hidden = count === 0;
   $("gift-wrap").checked = gift_wrap;
   $("total").textContent = euros(total_cents);
-  const link = document.querySelector(".to-cart");
-  link.hidden = false;
-  link.textContent = `Cart (${count})`;
+}
+
+// What the house tells everybody.
+function taken({ taken, just_taken: item }) {
+  const card = item && document.querySelector(`.card[data-item="${CSS.escape(item)}"]`);
+  if (!card) return;
+  $("just-taken").textContent = `Just put into a cart: ${card.dataset.name} (${taken[item]} so far).`;
+  $("just-taken").hidden = false;
 }
 
 if ($("cart")) {
   for (const button of document.querySelectorAll("[data-add]")) {
-    button.addEventListener("click", () => run(button, () => cart("POST", "/cart", { item: button.dataset.add })));
+    button.addEventListener("click", () => run(button, () => act("POST", "/cart", { item: button.dataset.add })));
   }
   // By its name, to the slice that it is for.
   $("gift-wrap").addEventListener("change", ({ target }) =>
-    run(target, () => cart("POST", "/actions", { name: "preferences.gift_wrap", payload: target.checked }))
-      .then(() => { if (last) target.checked = JSON.parse(last).gift_wrap; }));
-  // What the house tells everybody.
-  api("GET", "/news").then(({ taken, just_taken: item }) => {
-    const card = item && document.querySelector(`.card[data-item="${CSS.escape(item)}"]`);
-    if (!card) return;
-    $("just-taken").textContent = `Just put into a cart: ${card.dataset.name} (${taken[item]} so far).`;
-    $("just-taken").hidden = false;
-  }).catch(() => {});
-  // Asking again and again stands in for live pages, which will be told of each change instead; asking keeps the
-  // session alive, which an open page by itself should not.
-  const refresh = () => { if (document.visibilityState === "visible") cart("GET").catch(() => {}); };
-  setInterval(refresh, 2000);
-  addEventListener("focus", refresh);
-  document.addEventListener("visibilitychange", refresh);
-  refresh();
+    run(target, () => act("POST", "/actions", { name: "preferences.gift_wrap", payload: target.checked }))
+      .then(() => { if (shown) target.checked = shown.gift_wrap; }));
+  api("GET", "/news").then(taken).catch(() => {});
 }
 
 // ---- sessions
@@ -155,7 +207,7 @@ async function list() {
     const end = make("button", { type: "button", className: "quiet", textContent: session.current ? "Sign out" : "End" });
     end.addEventListener("click", () => run(end, async () => {
       await api("DELETE", `/sessions/${encodeURIComponent(session.handle)}`);
-      if (session.current) location.reload(); else await list();
+      if (session.current) location.reload();
     }));
     const title = make("strong", { textContent: session.device });
     const what = make("div", { className: "what" }, title, " ", make("code", { textContent: session.handle }),

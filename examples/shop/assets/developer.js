@@ -1,9 +1,8 @@
-// What happened in one's own session. `api`, `make`, `run`, `toast` and `$` are of app.js. All text goes in by
-// `textContent`.
-"use strict";
+// What happened in one's own session, live. All text goes in by `textContent`.
+import { live } from "/live.js";
+import { $, api, make, run, toast, transport } from "/app.js";
 
 let timeline = null;
-let seen = "";
 
 const moment = () => timeline.moments.find(({ position }) => position === timeline.position);
 const short = (value) => value === undefined ? "nothing" : JSON.stringify(value);
@@ -51,18 +50,8 @@ function draw() {
   $("state").textContent = JSON.stringify(here.state, null, 2);
 }
 
-async function read() {
-  const answer = await api("GET", "/developer");
-  const text = JSON.stringify(answer);
-  if (text === seen) return;
-  seen = text;
-  timeline = answer;
-  draw();
-}
-
 async function travel(position) {
   await api("POST", "/developer/travel", { position });
-  await read();
 }
 
 // While the slider moves, one request at a time, and then the latest.
@@ -87,7 +76,17 @@ $("slider").addEventListener("input", async ({ target }) => {
 $("back").addEventListener("click", ({ target }) => run(target, () => travel(timeline.position - 1)).then(draw));
 $("forward").addEventListener("click", ({ target }) => run(target, () => travel(timeline.position + 1)).then(draw));
 
-const refresh = () => { if (document.visibilityState === "visible" && !travelling) read().catch(() => {}); };
-setInterval(refresh, 2000);
-addEventListener("focus", refresh);
-refresh();
+live("/live/developer", {
+  transport,
+  target: null,
+  onstate(state) {
+    timeline = state;
+    // The slider is where the finger is.
+    const slider = $("slider").value;
+    draw();
+    if (travelling) $("slider").value = slider;
+  },
+  onexpired() {
+    if ($("ended").hidden) draw();
+  },
+});

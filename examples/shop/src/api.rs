@@ -8,7 +8,7 @@ use axum::{
 };
 use serde::Deserialize;
 use session_process::{records::SessionRecords, redux};
-use session_process_axum::Session;
+use session_process_axum::{Session, live::Pages};
 
 use crate::{
     Shop,
@@ -17,7 +17,7 @@ use crate::{
     device,
     error::{ApiError, ApiJson},
     house::{House, News},
-    my_sessions,
+    live, my_sessions,
     visitor::{AccountAction, View, Visit, Visitor, VisitorAction, look},
 };
 
@@ -106,6 +106,7 @@ struct Login {
 async fn login(
     session: Session<Visit>,
     State(records): State<SessionRecords>,
+    State(pages): State<Pages>,
     headers: HeaderMap,
     ApiJson(login): ApiJson<Login>,
 ) -> Answer<View> {
@@ -125,10 +126,16 @@ async fn login(
     let device = device::label(user_agent.unwrap_or_default());
     records.set_label(&id, Some(&device)).await?;
     records.set_user(&id, Some(name)).await?;
-    dispatch(&session, AccountAction::SignIn { name: name.to_owned() }).await
+    let view = dispatch(&session, AccountAction::SignIn { name: name.to_owned() }).await?;
+    live::sessions_changed(&pages, name);
+    Ok(view)
 }
 
-async fn logout(session: Session<Visit>) -> Result<StatusCode, ApiError> {
+async fn logout(session: Session<Visit>, State(pages): State<Pages>) -> Result<StatusCode, ApiError> {
+    let user = look(&session, |visitor| visitor.account.user.clone()).await?.flatten();
     session.end().await?;
+    if let Some(user) = user {
+        live::sessions_changed(&pages, &user);
+    }
     Ok(StatusCode::NO_CONTENT)
 }

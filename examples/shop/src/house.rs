@@ -4,6 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use serde::Serialize;
 use session_process::{Attributes, BuildError, Context, Handle, Process, SessionId, Sessions};
+use session_process_axum::live::Pages;
 
 /// How long something counts as just taken.
 const JUST_NOW: Duration = Duration::from_secs(10 * 60);
@@ -15,6 +16,7 @@ pub(crate) struct House {
     sessions: Sessions,
     shelf: SessionId,
     board: SessionId,
+    pages: Pages,
 }
 
 /// Plain: a struct and its handlers.
@@ -51,7 +53,7 @@ pub(crate) struct News {
 }
 
 impl House {
-    pub(crate) fn open() -> Result<Self, BuildError> {
+    pub(crate) fn open(pages: Pages) -> Result<Self, BuildError> {
         // The house stays: neither idle nor of a certain age.
         let sessions = Sessions::<Attributes>::builder().idle_timeout(None).max_lifetime(None);
         let id = |text: &str| text.parse().expect("letters only");
@@ -59,6 +61,7 @@ impl House {
             sessions: sessions.build()?,
             shelf: id("shelf"),
             board: id("board"),
+            pages,
         })
     }
 
@@ -67,6 +70,7 @@ impl House {
         if let Err(error) = self.write_down(item).await {
             tracing::warn!(%error, "the house did not hear of it");
         }
+        crate::live::taken(&self.pages, &self.news().await);
     }
 
     async fn write_down(&self, item: String) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {

@@ -9,6 +9,7 @@
 //! | [`cart`] | one of the slices |
 //! | `house` | what all visitors share: a plain process, and attributes |
 //! | `developer` | what happened in a session, with time travel |
+//! | `live` | what open pages are told |
 //! | `my_sessions` | the sessions of a user, from the records |
 //! | `api` | JSON under `/api` |
 //! | `page` | the pages and their files |
@@ -22,6 +23,7 @@ mod developer;
 mod device;
 mod error;
 mod house;
+mod live;
 mod my_sessions;
 mod page;
 pub mod visitor;
@@ -34,7 +36,7 @@ use axum::{
     response::Response,
 };
 use session_process::{BuildError, Builder, Sessions, records::SessionRecords, store::MemoryStore};
-use session_process_axum::SessionLayer;
+use session_process_axum::{SessionLayer, live::Pages};
 use tower_http::csrf::CsrfLayer;
 
 use self::{error::ApiError, house::House, visitor::Visit};
@@ -45,6 +47,7 @@ pub struct Shop {
     sessions: Sessions<Visit>,
     records: SessionRecords,
     house: House,
+    pages: Pages,
     developer: bool,
 }
 
@@ -62,7 +65,8 @@ impl Shop {
     /// # Errors
     /// As [`new`](Self::new).
     pub fn with_records(limits: Builder<Visit>, records: SessionRecords) -> Result<Self, BuildError> {
-        let house = House::open()?;
+        let pages = Pages::new();
+        let house = House::open(pages.clone())?;
         Ok(Self {
             sessions: limits
                 .records(records.clone())
@@ -70,6 +74,7 @@ impl Shop {
                 .build()?,
             records,
             house,
+            pages,
             developer: false,
         })
     }
@@ -85,6 +90,12 @@ impl Shop {
     #[must_use]
     pub fn records(&self) -> &SessionRecords {
         &self.records
+    }
+
+    /// The open pages. Close them before the server shuts down: it waits for them.
+    #[must_use]
+    pub fn pages(&self) -> &Pages {
+        &self.pages
     }
 
     /// The visitors.
@@ -106,6 +117,12 @@ impl std::fmt::Debug for Shop {
 impl FromRef<Shop> for SessionRecords {
     fn from_ref(shop: &Shop) -> Self {
         shop.records.clone()
+    }
+}
+
+impl FromRef<Shop> for Pages {
+    fn from_ref(shop: &Shop) -> Self {
+        shop.pages.clone()
     }
 }
 
@@ -131,6 +148,7 @@ pub fn app(shop: &Shop) -> Router {
     }
     Router::new()
         .merge(pages)
+        .merge(live::routes(shop))
         .nest("/api", api)
         .fallback(page::not_found)
         .with_state(shop.clone())

@@ -13,11 +13,12 @@ use session_process::{
     records::{RecordHandle, SessionRecords},
     store::{Owner, OwnerText},
 };
-use session_process_axum::Session;
+use session_process_axum::{Session, live::Pages};
 
 use crate::{
     Shop,
     error::ApiError,
+    live,
     visitor::{Visit, look},
 };
 
@@ -68,6 +69,7 @@ async fn list(session: Session<Visit>, State(records): State<SessionRecords>) ->
 async fn end(
     session: Session<Visit>,
     State(records): State<SessionRecords>,
+    State(pages): State<Pages>,
     handle: Result<Path<String>, PathRejection>,
 ) -> Result<StatusCode, ApiError> {
     let (user, id) = signed_in(&session).await?;
@@ -79,6 +81,7 @@ async fn end(
     } else if !records.delete_listed(&owner(&user)?, handle).await? {
         return Err(ApiError::UnknownSession);
     }
+    live::sessions_changed(&pages, &user);
     Ok(StatusCode::NO_CONTENT)
 }
 
@@ -88,9 +91,14 @@ struct Ended {
 }
 
 /// Signs the user out everywhere else.
-async fn end_others(session: Session<Visit>, State(records): State<SessionRecords>) -> Result<Json<Ended>, ApiError> {
+async fn end_others(
+    session: Session<Visit>,
+    State(records): State<SessionRecords>,
+    State(pages): State<Pages>,
+) -> Result<Json<Ended>, ApiError> {
     let (user, id) = signed_in(&session).await?;
     let ended = records.delete_all_but(&owner(&user)?, &id).await?;
+    live::sessions_changed(&pages, &user);
     Ok(Json(Ended { ended }))
 }
 

@@ -6,7 +6,7 @@ use axum::{
     response::{Html, IntoResponse},
     routing::get,
 };
-use session_process_axum::{Error, Session};
+use session_process_axum::{Error, Session, live};
 
 use crate::{
     Shop,
@@ -18,6 +18,8 @@ const LAYOUT: &str = include_str!("../assets/layout.html");
 const SHOP: &str = include_str!("../assets/shop.html");
 const NOT_FOUND: &str = include_str!("../assets/not_found.html");
 const SESSIONS: &str = include_str!("../assets/sessions.html");
+const APP: &str = include_str!("../assets/app.js");
+const DEVELOPER_SCRIPT: &str = include_str!("../assets/developer.js");
 const DEVELOPER: &str = include_str!("../assets/developer.html");
 
 pub(crate) fn routes() -> Router<Shop> {
@@ -30,7 +32,7 @@ pub(crate) fn routes() -> Router<Shop> {
         )
         .route(
             "/app.js",
-            get(|| file("text/javascript; charset=utf-8", include_str!("../assets/app.js"))),
+            get(async || file("text/javascript; charset=utf-8", script(APP)).await),
         )
         .route(
             "/icon.svg",
@@ -44,7 +46,7 @@ pub(crate) fn developer() -> Router<Shop> {
         .route("/developer", get(developer_page))
         .route(
             "/developer.js",
-            get(|| file("text/javascript; charset=utf-8", include_str!("../assets/developer.js"))),
+            get(async || file("text/javascript; charset=utf-8", script(DEVELOPER_SCRIPT)).await),
         )
         .route(
             "/developer.css",
@@ -56,12 +58,17 @@ async fn developer_page() -> Html<String> {
     page("What happened · Hearth & Shelf", DEVELOPER)
 }
 
-async fn file(kind: &'static str, content: &'static str) -> impl IntoResponse {
+/// The client of live pages has another address for each of its versions.
+fn script(source: &str) -> String {
+    source.replace("/live.js", &live::script_path())
+}
+
+async fn file(kind: &'static str, content: impl Into<String>) -> impl IntoResponse {
     // Asked for again each time, as a new build may have changed it.
     let headers = [(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, "no-cache")];
     (
         headers.map(|(name, value)| (name, HeaderValue::from_static(value))),
-        content,
+        content.into(),
     )
 }
 

@@ -79,8 +79,11 @@ pub(crate) async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     store.introduce()?;
 
     let (stopping, mut stopped) = tokio::sync::watch::channel(());
+    let pages = shop.pages().clone();
     let graceful = async move {
         stop.await;
+        // An open page would hold up the server until it is closed.
+        pages.close();
         drop(stopping);
     };
     let server = axum::serve(listener, app).with_graceful_shutdown(graceful);

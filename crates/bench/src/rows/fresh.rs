@@ -86,6 +86,10 @@ impl Measure for Fresh {
 /// Arguments that make no sense are given back.
 pub fn measure_in_child(args: &[&str]) -> Result<(), String> {
     let figure = match args {
+        [super::LivePages::IN_CHILD, side, pages] => pages
+            .parse()
+            .ok()
+            .and_then(|pages| super::pages::bytes_in_child(side, pages)),
         [what, side, sessions] => sessions.parse().ok().and_then(|sessions| match *what {
             IDLE_BYTES => lineup::named(side, &mut Idle { sessions }),
             START => lineup::named(side, &mut Started { sessions }),
@@ -123,7 +127,7 @@ impl Visitor for Idle {
 }
 
 /// What this process has in memory now.
-fn resident_bytes() -> u64 {
+pub(super) fn resident_bytes() -> u64 {
     let status = fs::read_to_string("/proc/self/status").expect("a Linux with /proc");
     let resident = status
         .lines()

@@ -13,6 +13,7 @@ mod fresh;
 mod interleave;
 mod life;
 mod lookup;
+mod pages;
 #[cfg(unix)]
 mod postgres;
 mod records;
@@ -28,6 +29,7 @@ pub use expire::ExpirePause;
 pub use fresh::{Fresh, measure_in_child};
 pub use life::Life;
 pub use lookup::Lookup;
+pub use pages::LivePages;
 #[cfg(unix)]
 pub use postgres::{Hot, Postgres};
 pub use records::GetCached;
@@ -98,6 +100,7 @@ pub fn all(mode: Mode) -> Vec<Box<dyn Measure>> {
         all.push(Box::new(Hot));
     }
     all.extend(Web::ALL.into_iter().map(|row| Box::new(row) as Box<dyn Measure>));
+    all.extend(LivePages::ALL.into_iter().map(|row| Box::new(row) as Box<dyn Measure>));
     all.extend(state::all());
     if mode == Mode::Full {
         all.push(Box::new(Fresh::START_MILLION));

@@ -32,7 +32,7 @@ use crate::support::{Answer, Client, post_with_cookie_header};
 
 #[derive(Default, Serialize, Deserialize)]
 pub(crate) struct Ledger {
-    sum: u64,
+    pub(crate) sum: u64,
 }
 
 impl Process for Ledger {

@@ -263,5 +263,5 @@ async fn the_session_of_a_monitor_is_the_one_of_the_request() {
         .header(header::COOKIE, format!("__Host-id={}", id.expose()))
         .body(Body::empty())
         .unwrap();
-    assert_eq!(send(&app, request).await.body, "terminated");
+    assert_eq!(send(&app, request).await.body, "logged_out");
 }

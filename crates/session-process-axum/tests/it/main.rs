@@ -8,6 +8,8 @@ mod extract;
 mod hardening;
 mod leaks;
 mod lifecycle;
+#[cfg(feature = "live")]
+mod live;
 mod login;
 mod peers;
 mod security;

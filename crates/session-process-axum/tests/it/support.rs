@@ -16,7 +16,7 @@ use tower::ServiceExt;
 
 #[derive(Default)]
 pub(crate) struct Counter {
-    total: u64,
+    pub(crate) total: u64,
 }
 
 impl Process for Counter {}

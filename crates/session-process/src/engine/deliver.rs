@@ -22,6 +22,7 @@ use super::{
     keep::{self, Batch},
     lifecycle,
     mailbox::Push,
+    observe,
     run::{self, Run, Turn},
     session::{AnySession, Core, Envelope, Failure, Leftover, Session},
     ticket::{Outcome, Ticket, Withdrawn},
@@ -83,7 +84,7 @@ impl Sender {
 }
 
 /// A reply, and what it has to wait for: its caller must not have it before that is durable.
-struct Reply<R> {
+pub(super) struct Reply<R> {
     value: R,
     gate: Gate,
 }
@@ -98,10 +99,41 @@ impl<R> Reply<R> {
 }
 
 /// A message in a mailbox, with the place for its reply.
-struct Queued<M, R> {
+pub(super) struct Queued<M, R> {
     ticket: Ticket<M, Reply<R>, Failure>,
     frame: Option<Arc<Frame>>,
     is_use: bool,
+}
+
+/// For messages of the engine's own, whose replies wait for nothing.
+impl<M, R> Queued<M, R> {
+    pub(super) fn waiting(message: M, frame: Option<Arc<Frame>>) -> Self {
+        Self {
+            ticket: Ticket::queued(message),
+            frame,
+            is_use: false,
+        }
+    }
+
+    pub(super) fn take(&self) -> Option<M> {
+        self.ticket.open()
+    }
+
+    pub(super) fn done(&self, value: R) {
+        self.ticket.reply(Reply::free(value));
+    }
+
+    pub(super) fn fail(&self, why: Failure) {
+        self.ticket.refuse(why);
+    }
+
+    pub(super) fn chain(&self) -> Option<Arc<Frame>> {
+        self.frame.clone()
+    }
+
+    pub(super) fn was_taken_back(&self) -> bool {
+        self.ticket.is_gone()
+    }
 }
 
 impl<P, M> Envelope<P> for Queued<M, P::Reply>
@@ -176,6 +208,9 @@ where
         // In an `async` block, so that a handler that panics before it has made its future is caught too.
         let handled = caught(async { process.handle(message, cx).await }, hand_over).await;
         handled.map(|value| {
+            if core.observers.is_some() {
+                observe::handled(&session, core);
+            }
             let gate = keep::handled(&session, core);
             (Reply { value, gate }, core.cx.take_stop())
         })
@@ -394,7 +429,11 @@ where
 }
 
 /// Waits for a reply, until `deadline`.
-async fn reply<M, R>(engine: &Engine, queued: Arc<Queued<M, R>>, deadline: u64) -> Result<Reply<R>, NoReply<M>> {
+pub(super) async fn reply<M, R>(
+    engine: &Engine,
+    queued: Arc<Queued<M, R>>,
+    deadline: u64,
+) -> Result<Reply<R>, NoReply<M>> {
     let mut wait = Wait {
         engine,
         queued: Some(&queued),
@@ -437,7 +476,7 @@ async fn patience<M, R>(ticket: &Ticket<M, R, Failure>) -> Option<Outcome<M, R, 
     .await
 }
 
-enum NoReply<M> {
+pub(super) enum NoReply<M> {
     Timeout(Option<M>),
     Failed(Failure, Option<M>),
 }
@@ -472,17 +511,17 @@ fn withdraw<M, R>(engine: &Engine, queued: &Queued<M, R>) -> Withdrawn<M, Reply<
     withdrawn
 }
 
-fn find<P: Process>(engine: &Engine, id: &SessionId) -> Result<Arc<Session<P>>, NotFound> {
+pub(super) fn find<P: Process>(engine: &Engine, id: &SessionId) -> Result<Arc<Session<P>>, NotFound> {
     let any: Arc<dyn std::any::Any + Send + Sync> = engine.registry.get(id).ok_or(NotFound::NotStarted)?;
     any.downcast::<Session<P>>().map_err(|_| NotFound::WrongProcess)
 }
 
-enum NotFound {
+pub(super) enum NotFound {
     NotStarted,
     WrongProcess,
 }
 
-fn process_of(engine: &Engine, id: &SessionId) -> &'static str {
+pub(super) fn process_of(engine: &Engine, id: &SessionId) -> &'static str {
     engine
         .registry
         .with(id, |session| session.process())
@@ -541,7 +580,7 @@ fn report<M>(
 }
 
 /// How often a message wakes its session: once, and again where that goes to sleep in the very next moment.
-const WAKES: usize = 3;
+pub(super) const WAKES: usize = 3;
 
 /// A message to a session that sleeps wakes it and is sent again.
 async fn awake<P, M>(
@@ -571,19 +610,26 @@ where
         result = match Box::pin(lifecycle::wake::<P>(engine, &id, within, deadline)).await {
             Ok(true) => Box::pin(call_once::<P, M>(engine, &id, message, within, Some(deadline))).await,
             Ok(false) => return Err(CallError::NotStarted { id, message }),
-            Err(StartError::NotLoaded { source, .. }) => return Err(CallError::NotLoaded { id, source, message }),
-            Err(StartError::Timeout { .. }) => {
-                let message = Some(message);
-                return Err(CallError::Timeout { id, within, message });
-            }
-            // A limit, a shutdown: there is a session, but it can't run here now.
-            Err(error) => {
-                let source = Some(Arc::new(error) as SharedError);
-                return Err(CallError::InitFailed { id, source, message });
-            }
+            Err(error) => return Err(not_awake(id, within, message, error)),
         };
     }
     result
+}
+
+/// There is a session, and it could not be woken.
+pub(super) fn not_awake<M>(id: SessionId, within: Duration, message: M, error: StartError) -> CallError<M> {
+    match error {
+        StartError::NotLoaded { source, .. } => CallError::NotLoaded { id, source, message },
+        StartError::Timeout { .. } => {
+            let message = Some(message);
+            CallError::Timeout { id, within, message }
+        }
+        // A limit, a shutdown: it can't run here now.
+        error => {
+            let source = Some(Arc::new(error) as SharedError);
+            CallError::InitFailed { id, source, message }
+        }
+    }
 }
 
 async fn call_once<P, M>(

@@ -121,6 +121,15 @@ impl Life {
             .min(self.deadline.load(Ordering::Relaxed))
     }
 
+    /// Which limit [`expires_at`](Self::expires_at) is.
+    pub(crate) fn expires_by(&self) -> Option<Expiry> {
+        match self.expires_at() {
+            NEVER => None,
+            at if at == self.deadline.load(Ordering::Relaxed) => Some(Expiry::Absolute),
+            _ => Some(Expiry::Idle),
+        }
+    }
+
     /// When it will not have been used for `nanos`.
     pub(crate) fn idle_since(&self, nanos: u64) -> u64 {
         self.last_used.load(Ordering::Acquire).saturating_add(nanos)

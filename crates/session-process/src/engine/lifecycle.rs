@@ -490,6 +490,7 @@ async fn begin_anew<P: Process>(session: Arc<Session<P>>) -> Result<(), InitErro
         cx,
         recipe,
         keep,
+        observers,
     } = core.get_mut();
     *process = Some(match keep::recover(&session, keep.as_deref_mut()).await {
         Some(durable) => durable,
@@ -498,6 +499,9 @@ async fn begin_anew<P: Process>(session: Arc<Session<P>>) -> Result<(), InitErro
         None => recipe.make(cx).await?,
     });
     cx.take_unchanged();
+    if let (Some(observers), Some(process)) = (observers, &*process) {
+        observers.tell(process);
+    }
     if let Some(reason) = cx.take_stop() {
         session.close(reason, Leftover::Refuse);
     }

@@ -13,6 +13,7 @@ mod guard;
 mod keep;
 mod lifecycle;
 mod mailbox;
+mod observe;
 mod one_life;
 mod registry;
 mod rotate;
@@ -43,6 +44,7 @@ pub(crate) use self::{
     chain::in_a_handler,
     deliver::{call, cast, post_to_itself, push_to, send_to_itself, settled},
     lifecycle::{start, wake_up},
+    observe::observe,
     rotate::rotate,
     session::{AnySession, Leftover, Session},
 };

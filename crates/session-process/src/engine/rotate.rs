@@ -48,6 +48,7 @@ fn in_memory(engine: &Engine, id: &SessionId, to: &SessionId) -> Result<(), Rota
     match engine.registry.rotate(id, to) {
         Ok(session) => {
             session.rotated_at(engine.now());
+            session.tell_rotated();
             Ok(())
         }
         Err(Rotate::NotStarted) => Err(RotateError::NotStarted { id: id.clone() }),

@@ -27,11 +27,12 @@ use super::{
     life::Life,
     lifecycle,
     mailbox::{Close, Mailbox},
+    observe::Observers,
     run::{self, Turn},
     side::Side,
 };
 use crate::{
-    CallError, Context, EndReason, LoadError, Process, SessionId, SharedError, clock::nanos, process::Expiry,
+    CallError, Context, EndReason, Follower, LoadError, Process, SessionId, SharedError, clock::nanos, process::Expiry,
     store::Version, sync::Mutex,
 };
 
@@ -65,6 +66,8 @@ pub(super) struct Core<P: Process> {
     pub(super) recipe: Box<dyn Recipe<P>>,
     /// Of a durable process.
     pub(super) keep: Option<Box<Keep>>,
+    /// Who sees its state, if anybody does.
+    pub(super) observers: Option<Box<Observers<P>>>,
 }
 
 /// A message in the mailbox, whatever its type.
@@ -141,6 +144,7 @@ impl<P: Process> Session<P> {
                 cx: Context::new(Weak::clone(this)),
                 recipe,
                 keep: kept.as_ref().map(|_| Box::default()),
+                observers: None,
             })),
             kept,
             side: Mutex::new(Side::default()),
@@ -319,6 +323,10 @@ pub(crate) trait AnySession: Any + Send + Sync {
     fn kill(self: Arc<Self>, reason: EndReason);
     fn watch_end(&self) -> watch::Receiver<Option<EndReason>>;
     fn monitor(&self) -> Monitor;
+    /// Adds one who is told of rotations and of the end; false if that is behind it.
+    fn follow(&self, follower: Weak<dyn Follower>) -> bool;
+    /// Tells those who follow that the id is another one.
+    fn tell_rotated(&self);
     fn stats(&self, now: u64) -> SessionStats;
     fn in_chain(&self) -> bool;
     /// Where its state is kept, if it is.
@@ -446,6 +454,18 @@ impl<P: Process> AnySession for Session<P> {
         }
     }
 
+    fn follow(&self, follower: Weak<dyn Follower>) -> bool {
+        self.side.lock().follow(follower)
+    }
+
+    fn tell_rotated(&self) {
+        let followers = self.side.lock().followers();
+        for follower in followers {
+            // One that panics must not keep the others from hearing.
+            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| follower.rotated()));
+        }
+    }
+
     fn stats(&self, now: u64) -> SessionStats {
         let side = self.side.lock();
         let extras = side.peek();
@@ -457,6 +477,7 @@ impl<P: Process> AnySession for Session<P> {
                 None => self.life.age(now),
             },
             idle_for: self.life.idle_for(now),
+            expires_by: self.life.expires_by(),
             expires_in: match self.life.expires_at() {
                 u64::MAX => None,
                 at => Some(Duration::from_nanos(at.saturating_sub(now))),
@@ -547,6 +568,8 @@ pub struct SessionStats {
     pub idle_for: Duration,
     /// Until it expires, if nobody uses it; `None` if it has no time limit.
     pub expires_in: Option<Duration>,
+    /// Which of its two clocks that is; `None` if it has no time limit.
+    pub expires_by: Option<Expiry>,
     /// A message is being handled.
     pub running: bool,
     /// Messages in its mailbox; among them those that their senders took back since it was last full.

@@ -2,11 +2,15 @@
 //!
 //! An idle session pays three words for it; the rest is allocated when it is first needed.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Weak},
+};
 
 use tokio::{sync::watch, task::AbortHandle};
 
-use crate::{SessionId, process::EndReason};
+use crate::{Follower, SessionId, process::EndReason};
 
 #[derive(Default)]
 pub(crate) struct Side {
@@ -22,6 +26,7 @@ pub(crate) struct Side {
 #[derive(Default)]
 pub(crate) struct Extras {
     ended: Option<watch::Sender<Option<EndReason>>>,
+    followers: Vec<Weak<dyn Follower>>,
     /// `None`: announced, and just being spawned.
     tasks: HashMap<u64, Option<AbortHandle>>,
     last_task: u64,
@@ -122,6 +127,21 @@ impl Side {
         ended.get_or_insert_with(|| watch::channel(None).0).subscribe()
     }
 
+    /// Notes one who is told of rotations and of the end; false if the session has ended.
+    pub(crate) fn follow(&mut self, follower: Weak<dyn Follower>) -> bool {
+        if self.ended.is_some() {
+            return false;
+        }
+        let followers = &mut self.extras().followers;
+        followers.retain(|follower| follower.strong_count() > 0);
+        followers.push(follower);
+        true
+    }
+
+    pub(crate) fn followers(&self) -> Vec<Arc<dyn Follower>> {
+        self.peek().map_or_else(Vec::new, Extras::living_followers)
+    }
+
     /// Records the end. Returns what is to be told and dropped outside the lock; `None` if it had ended before.
     pub(crate) fn finish(&mut self, reason: EndReason) -> Option<Farewell> {
         if self.ended.replace(reason).is_some() {
@@ -148,6 +168,9 @@ impl Farewell {
         if let Some(ended) = self.extras.as_ref().and_then(|extras| extras.ended.as_ref()) {
             ended.send_replace(Some(self.reason));
         }
+        for follower in self.extras.iter().flat_map(|extras| extras.living_followers()) {
+            let _ = catch_unwind(AssertUnwindSafe(|| follower.ended(self.reason)));
+        }
     }
 }
 
@@ -162,6 +185,10 @@ impl Extras {
     /// Pages and others that follow the session's end.
     pub(crate) fn monitors(&self) -> usize {
         self.ended.as_ref().map_or(0, watch::Sender::receiver_count)
+    }
+
+    fn living_followers(&self) -> Vec<Arc<dyn Follower>> {
+        self.followers.iter().filter_map(Weak::upgrade).collect()
     }
 
     pub(crate) fn tasks(&self) -> usize {

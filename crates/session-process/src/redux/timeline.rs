@@ -77,7 +77,22 @@ where
     R::Action: Serialize,
 {
     type Reply = Result<Timeline, Error>;
-    async fn handle(&mut self, _: ReadTimeline, _: &mut Context<Self>) -> Self::Reply {
+    async fn handle(&mut self, _: ReadTimeline, cx: &mut Context<Self>) -> Self::Reply {
+        cx.unchanged();
+        self.timeline()
+    }
+}
+
+impl<R> Store<R>
+where
+    R: Reducer + Serialize,
+    R::Action: Serialize,
+{
+    /// All that happened, for an observer such as a developer's live page.
+    ///
+    /// # Errors
+    /// [`ReducerPanicked`](Error::ReducerPanicked), [`Unserializable`](Error::Unserializable).
+    pub fn timeline(&self) -> Result<Timeline, Error> {
         let mut moments: Vec<Moment> = Vec::with_capacity(self.past.steps.len() + 1);
         let mut wrong = None;
         let walked = self.past.walk(|position, recorded, state| {

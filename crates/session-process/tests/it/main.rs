@@ -12,6 +12,7 @@ mod hardening;
 mod lifetime;
 mod limits;
 mod messages;
+mod observing;
 mod parity;
 mod parity_durable;
 mod parity_records;

@@ -97,6 +97,9 @@ async fn look<P: Process>(session: &Arc<Session<P>>) {
                 open: Vec::new(),
             };
             let _ = drop_quietly(mem::replace(process, state));
+            if let Some(observers) = &mut core.observers {
+                observers.tell(process);
+            }
         }
         // The next message is told why: as for one that was asleep.
         None => {

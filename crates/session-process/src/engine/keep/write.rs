@@ -45,7 +45,10 @@ pub(super) fn begin<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>) {
         .ok()
         .is_some_and(|snapshot| keep.known.open.is_empty() && keep.known.durable.as_ref() == Some(snapshot))
     {
-        // Nothing has changed after all.
+        // Nothing has changed after all; but perhaps in what is not written down.
+        if let Some(observers) = &mut core.observers {
+            observers.tell(process);
+        }
         return batch.settle(Ok(()));
     }
     let taken = snapshot.and_then(|snapshot| {
@@ -53,6 +56,9 @@ pub(super) fn begin<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>) {
         taken.map_err(|panic| SaveError::Schema(panic_text(panic)))?;
         Ok(snapshot)
     });
+    if let (Ok(_), Pace::Through, Some(observers)) = (&taken, durable::<P>().pace, &mut core.observers) {
+        observers.stage(process);
+    }
     let snapshot = match taken {
         Ok(snapshot) => snapshot,
         Err(error) => {
@@ -152,6 +158,12 @@ async fn settle<P: Process>(session: &Arc<Session<P>>, rings: bool) {
             keep.failures = 0;
             if let Some(process) = &mut core.process {
                 process.snapshot_durable();
+                if let Some(observers) = &mut core.observers {
+                    observers.publish();
+                    if keep.open.is_none() {
+                        observers.tell_fresh(process);
+                    }
+                }
             }
         }
         Some((Err(error @ (SaveError::Store(_) | SaveError::Schema(_))), batch, snapshot)) if pace != Pace::Through => {
@@ -205,8 +217,14 @@ async fn fall_back<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>, er
     };
     match back {
         Some(state) => {
-            let before = core.process.replace(state);
-            let _ = drop_quietly(before);
+            let state: &P = {
+                let before = core.process.replace(state);
+                let _ = drop_quietly(before);
+                core.process.as_ref().expect("just put there")
+            };
+            if let Some(observers) = &mut core.observers {
+                observers.tell(state);
+            }
         }
         None => {
             let reason = match gone {

@@ -1,0 +1,159 @@
+//! `GET`: a page connects, by server-sent events or a WebSocket.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    Json,
+    extract::{Request, State},
+    response::{IntoResponse, Response},
+};
+use axum_core::body::Body;
+use http::{HeaderValue, StatusCode, header, request::Parts};
+use serde_json::json;
+use session_process::{Follower, Process};
+
+use super::{
+    Live,
+    frame::Resume,
+    hub::{End, Hub},
+    page::Page,
+    pages::Refused,
+    socket,
+    stream::Stream,
+    watch::Watch,
+};
+use crate::{Error, MissingSessionLayer, slot::Slot};
+
+/// Why there is no page.
+#[derive(Debug)]
+pub(super) enum Refusal {
+    /// From another site.
+    Origin,
+    NoLayer(MissingSessionLayer),
+    NoSession,
+    /// The session, or its user, has as many pages as it may.
+    TooMany,
+    /// The server has, or it shuts down.
+    NotNow,
+    ViewFailed,
+    Error(Error),
+}
+
+pub(super) async fn connect<P: Process>(State(live): State<Live<P>>, request: Request) -> Response {
+    let (parts, _) = request.into_parts();
+    let upgrade = parts.headers.get(header::UPGRADE);
+    if upgrade.is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket")) {
+        return socket::connect(live, parts).await;
+    }
+    // Before anything is read of a session.
+    if !live.shared.origins.allow_request(&parts.headers) {
+        return Refusal::Origin.into_response();
+    }
+    let resume = parts.headers.get("last-event-id").and_then(|id| id.to_str().ok());
+    let resume = resume.and_then(Resume::from_event_id);
+    match open(&live, &parts, resume.as_ref()).await {
+        Ok(page) => stream(page),
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+fn stream(page: Page) -> Response {
+    let mut response = Response::new(Body::new(Stream::new(page)));
+    let headers = response.headers_mut();
+    let event_stream = HeaderValue::from_static("text/event-stream");
+    headers.insert(header::CONTENT_TYPE, event_stream);
+    // Nor transformed: a proxy that compresses holds back what is small.
+    let no_store = HeaderValue::from_static("no-store, no-transform");
+    headers.insert(header::CACHE_CONTROL, no_store);
+    // nginx would gather a few kilobytes first.
+    headers.insert("x-accel-buffering", HeaderValue::from_static("no"));
+    response
+}
+
+/// The page of the request's session. No use of the session, though it wakes one that sleeps.
+pub(super) async fn open<P: Process>(live: &Live<P>, parts: &Parts, resume: Option<&Resume>) -> Result<Page, Refusal> {
+    let shared = &live.shared;
+    if shared.pages.is_closing() {
+        return Err(Refusal::NotNow);
+    }
+    let slot = Slot::of(parts).map_err(Refusal::NoLayer)?;
+    let id = slot.current().await.map_err(Refusal::Error)?;
+    let id = id.ok_or(Refusal::NoSession)?;
+    let (hub, open) = loop {
+        let hub = shared.pages.hub(&id, shared.number, &shared.limits);
+        let observed = hub.ready.get_or_try_init(|| observe(live, &hub)).await;
+        if let Err(error) = observed {
+            return Err(match error.status() {
+                StatusCode::UNAUTHORIZED => {
+                    slot.lost(&id);
+                    Refusal::NoSession
+                }
+                _ => Refusal::Error(error),
+            });
+        }
+        match hub.end() {
+            None => {}
+            Some(End::ViewFailed) => return Err(Refusal::ViewFailed),
+            Some(End::Closing) => return Err(Refusal::NotNow),
+            Some(_) => return Err(Refusal::NoSession),
+        }
+        match shared.pages.enter(&hub, &shared.limits) {
+            Ok(open) => break (hub, open),
+            Err(Refused::Lapsed) => {}
+            Err(Refused::Session | Refused::User) => return Err(Refusal::TooMany),
+            Err(Refused::All | Refused::Closing) => return Err(Refusal::NotNow),
+        }
+    };
+    let monitor = shared.sessions.monitor(&id).map_err(|_| Refusal::NoSession)?;
+    Ok(Page::new(Arc::clone(shared), hub, open, monitor, resume))
+}
+
+async fn observe<P: Process>(live: &Live<P>, hub: &Arc<Hub>) -> Result<(), Error> {
+    let watch = Watch {
+        view: Arc::clone(&live.view),
+        hub: Arc::clone(hub),
+        pages: live.shared.pages.clone(),
+        staged: None,
+    };
+    live.sessions.observe(&hub.id, watch).await?;
+    let follower: Arc<dyn Follower> = Arc::clone(hub) as Arc<dyn Follower>;
+    live.sessions
+        .follow(&hub.id, Arc::downgrade(&follower))
+        .map_err(|gone| {
+            hub.close(End::Rotated);
+            Error::NotStarted { id: gone.id }
+        })
+}
+
+impl Refusal {
+    /// The status, a word, and when to come back.
+    pub(super) fn says(&self) -> (StatusCode, &'static str, Option<Duration>) {
+        let soon = Some(Duration::from_secs(1));
+        match self {
+            Self::Origin => (StatusCode::FORBIDDEN, "origin", None),
+            Self::NoLayer(_) => (StatusCode::INTERNAL_SERVER_ERROR, "no_layer", None),
+            Self::NoSession => (StatusCode::UNAUTHORIZED, "no_session", None),
+            Self::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too_many", Some(Duration::from_secs(30))),
+            Self::NotNow => (StatusCode::SERVICE_UNAVAILABLE, "not_now", soon),
+            Self::ViewFailed => (StatusCode::INTERNAL_SERVER_ERROR, "error", None),
+            Self::Error(error) => (error.status(), "error", error.retry_after()),
+        }
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let (status, reason, retry_after) = self.says();
+        match self {
+            Self::NoLayer(missing) => return missing.into_response(),
+            Self::Error(error) => return error.into_response(),
+            _ => {}
+        }
+        let mut response = (status, Json(json!({ "reason": reason }))).into_response();
+        if let Some(after) = retry_after {
+            let headers = response.headers_mut();
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs()));
+        }
+        response
+    }
+}

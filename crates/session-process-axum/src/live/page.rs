@@ -1,0 +1,180 @@
+//! [`Page`]: one open page, whatever carries its frames.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use session_process::{Expiry, Monitor};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::{
+    Shared,
+    frame::{Frame, Resume},
+    hub::{End, Hub, Next, Seat, last_frame},
+    pages::Open,
+};
+
+pub(super) struct Page {
+    shared: Arc<Shared>,
+    hub: Arc<Hub>,
+    seat: Seat,
+    /// So that the process knows its pages. And it knows more of a session that was cut off.
+    monitor: Monitor,
+    timer: Pin<Box<Sleep>>,
+    ping_at: Instant,
+    /// When to look how much time the session has.
+    look_at: Instant,
+    /// A view that is newer than this one waits until then.
+    pace_until: Option<Instant>,
+    warned: bool,
+    hello: Option<Frame>,
+    over: bool,
+    _open: Open,
+}
+
+impl Page {
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        hub: Arc<Hub>,
+        open: Open,
+        monitor: Monitor,
+        resume: Option<&Resume>,
+    ) -> Self {
+        let (seat, resumed) = hub.sit(resume);
+        let heartbeat = shared.limits.heartbeat;
+        let now = Instant::now();
+        let mut page = Self {
+            hello: Some(hub.hello(resumed, heartbeat)),
+            hub,
+            seat,
+            monitor,
+            timer: Box::pin(sleep_until(now)),
+            ping_at: now + heartbeat,
+            look_at: now,
+            pace_until: None,
+            warned: false,
+            over: false,
+            shared,
+            _open: open,
+        };
+        page.set_timer();
+        page
+    }
+
+    /// The page says where it was, before it was told anything.
+    pub(super) fn resume(&mut self, resume: &Resume) {
+        if self.hello.is_none() {
+            return;
+        }
+        self.hub.rise(&self.seat);
+        let (seat, resumed) = self.hub.sit(Some(resume));
+        self.seat = seat;
+        self.hello = Some(self.hub.hello(resumed, self.shared.limits.heartbeat));
+    }
+
+    /// The next frame; `None` after the last.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Frame>> {
+        if let Some(hello) = self.hello.take() {
+            return Poll::Ready(Some(hello));
+        }
+        if self.over {
+            return Poll::Ready(None);
+        }
+        loop {
+            let now = Instant::now();
+            let paced = self.pace_until.is_some_and(|until| now < until);
+            if !paced {
+                self.pace_until = None;
+            }
+            let before = self.seat.at();
+            match self.hub.next(&mut self.seat, cx.waker(), paced) {
+                Next::Frame(frame) => {
+                    let caught_up = self.seat.at() != before && self.hub.is_at(&self.seat);
+                    if caught_up && !self.shared.limits.min_interval.is_zero() {
+                        self.pace_until = Some(now + self.shared.limits.min_interval);
+                    }
+                    return Poll::Ready(Some(frame));
+                }
+                Next::End(end) => {
+                    self.over = true;
+                    return Poll::Ready(Some(last_frame(end, &self.monitor)));
+                }
+                Next::Later => self.wake_at(self.pace_until.unwrap_or(now)),
+                Next::Nothing => self.set_timer(),
+            }
+            ready!(self.timer.as_mut().poll(cx));
+            if let Some(frame) = self.tick() {
+                return Poll::Ready(Some(frame));
+            }
+        }
+    }
+
+    /// The timer has rung.
+    fn tick(&mut self) -> Option<Frame> {
+        let now = Instant::now();
+        if now >= self.look_at
+            && let Some(frame) = self.look(now)
+        {
+            return Some(frame);
+        }
+        if now >= self.ping_at {
+            self.ping_at = now + self.shared.limits.heartbeat;
+            return Some(Frame::ping());
+        }
+        None
+    }
+
+    /// Looks how much time the session has. No use of it.
+    fn look(&mut self, now: Instant) -> Option<Frame> {
+        let limits = &self.shared.limits;
+        let stats = self.shared.sessions.session_stats(&self.hub.id).ok();
+        let left = stats.as_ref().and_then(|stats| stats.expires_in);
+        let kind = match stats.and_then(|stats| stats.expires_by) {
+            Some(Expiry::Absolute) => "absolute",
+            _ => "idle",
+        };
+        // Use puts it off, so it is looked at again in any case.
+        let again = left.map_or(limits.heartbeat, |left| left.saturating_sub(limits.warning));
+        self.look_at = now + again.clamp(Duration::from_secs(1), limits.heartbeat.max(Duration::from_secs(1)));
+        let soon = left.filter(|left| *left <= limits.warning);
+        match (soon, self.warned) {
+            (Some(left), false) => {
+                self.warned = true;
+                Some(Frame::expiring(Some(left), kind))
+            }
+            (None, true) => {
+                self.warned = false;
+                Some(Frame::expiring(None, kind))
+            }
+            _ => None,
+        }
+    }
+
+    fn set_timer(&mut self) {
+        self.wake_at(self.ping_at.min(self.look_at));
+    }
+
+    fn wake_at(&mut self, at: Instant) {
+        let at = at.min(self.ping_at).min(self.look_at);
+        if self.timer.deadline() != at || self.timer.is_elapsed() {
+            self.timer.as_mut().reset(at);
+        }
+    }
+
+    pub(super) fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+
+    pub(super) fn end(&self) -> Option<End> {
+        self.hub.end()
+    }
+}
+
+impl Drop for Page {
+    fn drop(&mut self) {
+        self.hub.rise(&self.seat);
+    }
+}

@@ -1,0 +1,404 @@
+//! [`Pages`]: the open pages of all sessions, with who is there, limits, and the way to push to them.
+//!
+//! # Invariants
+//! 1. A session that nobody has open, and that nobody has had open for a while, is not in here.
+//! 2. The lock is held for look-ups alone: nothing is encoded, woken or dropped under it.
+
+use std::{
+    collections::{HashMap, HashSet, VecDeque},
+    fmt,
+    num::NonZeroU32,
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
+};
+
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use serde::Serialize;
+use session_process::SessionId;
+use tokio::time::Instant;
+
+use super::{
+    frame::Frame,
+    hub::{End, Hub},
+    limits::{ACTIVE_EVERY, Limits},
+};
+
+/// The open pages of this program: who is there, and the way to push to them. Cheap to clone.
+///
+/// It holds no [`Sessions`](session_process::Sessions), so a process may hold it: give it to
+/// [`Builder::extension`](session_process::Builder::extension) and to [`Live::with_pages`](super::Live::with_pages).
+///
+/// An event is told at most once, to the pages that are open here and now; what must not be lost belongs into the
+/// state. Other nodes have their own pages: publish there too, or put it into the state of a session.
+///
+/// ```
+/// # use session_process::SessionId;
+/// # use session_process_axum::live::Pages;
+/// # fn f(pages: Pages, id: SessionId) -> Result<(), serde_json::Error> {
+/// pages.push(&id, "saved", &"draft 7")?;            // to all pages of a session
+/// pages.push_to_user("alice", "mail", &3)?;         // to all sessions of a user
+/// pages.push_to_all("closing", &"in an hour")?;
+/// let there = pages.open(&id) > 0;
+/// # Ok(()) }
+/// ```
+#[derive(Clone, Default)]
+pub struct Pages(Arc<Mutex<Index>>);
+
+/// For hubs, which `Pages` holds.
+#[derive(Clone, Default)]
+pub(super) struct WeakPages(Weak<Mutex<Index>>);
+
+impl WeakPages {
+    pub(super) fn upgrade(&self) -> Option<Pages> {
+        self.0.upgrade().map(Pages)
+    }
+}
+
+#[derive(Default)]
+struct Index {
+    sessions: HashMap<SessionId, Entry>,
+    users: HashMap<Arc<str>, HashSet<SessionId>>,
+    open: usize,
+    /// Sessions that nobody has open, and when that is to be forgotten.
+    lapsing: VecDeque<(Instant, SessionId)>,
+    /// Entries so far, which numbers them.
+    made: u64,
+    closing: bool,
+}
+
+struct Entry {
+    /// Tells it from an earlier one of the same session.
+    number: u64,
+    hubs: Vec<Arc<Hub>>,
+    open: usize,
+    user: Option<Arc<str>>,
+    rate: Arc<DefaultDirectRateLimiter>,
+    active_at: Option<Instant>,
+    /// Since when nobody has it open.
+    left_at: Instant,
+}
+
+/// Why a page can't be opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Refused {
+    Session,
+    User,
+    All,
+    Closing,
+    /// The hub was given up just now: another is there.
+    Lapsed,
+}
+
+impl Pages {
+    /// Without pages.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Tells all pages of a session something. Returns how many there are.
+    ///
+    /// # Errors
+    /// `data` could not be written as JSON.
+    pub fn push(&self, id: &SessionId, name: &str, data: &impl Serialize) -> Result<usize, serde_json::Error> {
+        let hubs = self.lock().sessions.get(id).map(|entry| entry.hubs.clone());
+        tell(hubs.unwrap_or_default(), name, data)
+    }
+
+    /// Tells all pages of a user's sessions something: of those that [`Live::with_user`](super::Live::with_user) finds
+    /// to be theirs. Returns how many there are.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn push_to_user(&self, user: &str, name: &str, data: &impl Serialize) -> Result<usize, serde_json::Error> {
+        let hubs = {
+            let index = self.lock();
+            let ids = index.users.get(user).into_iter().flatten();
+            let entries = ids.filter_map(|id| index.sessions.get(id));
+            entries.flat_map(|entry| entry.hubs.iter().cloned()).collect()
+        };
+        tell(hubs, name, data)
+    }
+
+    /// Tells all pages of all sessions something. Returns how many there are.
+    ///
+    /// # Errors
+    /// As [`push`](Self::push).
+    pub fn push_to_all(&self, name: &str, data: &impl Serialize) -> Result<usize, serde_json::Error> {
+        let hubs = {
+            let index = self.lock();
+            index
+                .sessions
+                .values()
+                .flat_map(|entry| entry.hubs.iter().cloned())
+                .collect()
+        };
+        tell(hubs, name, data)
+    }
+
+    /// How many pages a session has open.
+    #[must_use]
+    pub fn open(&self, id: &SessionId) -> usize {
+        self.lock().sessions.get(id).map_or(0, |entry| entry.open)
+    }
+
+    /// How many pages a user has open, in all sessions.
+    #[must_use]
+    pub fn open_of_user(&self, user: &str) -> usize {
+        self.lock().open_of_user(user)
+    }
+
+    /// How many pages are open.
+    #[must_use]
+    pub fn open_in_all(&self) -> usize {
+        self.lock().open
+    }
+
+    /// Closes all pages and takes no more: for a graceful shutdown, which an open page would hold up. They are told to
+    /// connect again, in a moment and not all at once.
+    pub fn close(&self) {
+        let hubs: Vec<Arc<Hub>> = {
+            let mut index = self.lock();
+            index.closing = true;
+            let entries = std::mem::take(&mut index.sessions);
+            index.users.clear();
+            index.lapsing.clear();
+            entries.into_values().flat_map(|entry| entry.hubs).collect()
+        };
+        for hub in hubs {
+            hub.finish(End::Closing);
+        }
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.lock().closing
+    }
+
+    pub(super) fn downgrade(&self) -> WeakPages {
+        WeakPages(Arc::downgrade(&self.0))
+    }
+
+    /// The hub of a session, new or as it is.
+    pub(super) fn hub(&self, id: &SessionId, live: u64, limits: &Limits) -> Arc<Hub> {
+        let lapsed = self.lock().take_lapsed(limits.resume);
+        drop(lapsed);
+        let mut index = self.lock();
+        let weak = self.downgrade();
+        let entry = index.entry(id, limits);
+        let known = entry.hubs.iter().find(|hub| hub.live == live && !hub.is_done());
+        if let Some(hub) = known {
+            return Arc::clone(hub);
+        }
+        let hub = Hub::new(id.clone(), live, weak);
+        entry.hubs.push(Arc::clone(&hub));
+        if entry.open == 0 {
+            // In case nobody sits down.
+            index.lapsing.push_back((Instant::now() + limits.resume, id.clone()));
+        }
+        hub
+    }
+
+    /// A page sits down.
+    pub(super) fn enter(&self, hub: &Arc<Hub>, limits: &Limits) -> Result<Open, Refused> {
+        let mut index = self.lock();
+        if index.closing {
+            return Err(Refused::Closing);
+        }
+        if index.open >= limits.pages {
+            return Err(Refused::All);
+        }
+        let entry = index.entry(&hub.id, limits);
+        if !entry.hubs.iter().any(|known| Arc::ptr_eq(known, hub)) {
+            return Err(Refused::Lapsed);
+        }
+        if entry.open >= limits.pages_of_session {
+            return Err(Refused::Session);
+        }
+        if let Some(user) = entry.user.clone()
+            && index.open_of_user(&user) >= limits.pages_of_user
+        {
+            return Err(Refused::User);
+        }
+        let entry = index.entry(&hub.id, limits);
+        entry.open += 1;
+        let number = entry.number;
+        index.open += 1;
+        Ok(Open {
+            pages: self.clone(),
+            id: hub.id.clone(),
+            number,
+            resume: limits.resume,
+        })
+    }
+
+    /// The session is this user's.
+    pub(super) fn set_user(&self, id: &SessionId, user: Option<&str>) {
+        let mut index = self.lock();
+        let Index { sessions, users, .. } = &mut *index;
+        let Some(entry) = sessions.get_mut(id) else { return };
+        if entry.user.as_deref() == user {
+            return;
+        }
+        if let Some(before) = entry.user.take() {
+            forget_user(users, &before, id);
+        }
+        if let Some(user) = user {
+            let user: Arc<str> = user.into();
+            users.entry(Arc::clone(&user)).or_default().insert(id.clone());
+            entry.user = Some(user);
+        }
+    }
+
+    /// The hub has ended.
+    pub(super) fn forget(&self, hub: &Hub) {
+        let forgotten = {
+            let mut index = self.lock();
+            let Some(entry) = index.sessions.get_mut(&hub.id) else {
+                return;
+            };
+            entry.hubs.retain(|known| !std::ptr::eq(&raw const **known, hub));
+            let last = entry.hubs.is_empty();
+            if last { index.remove(&hub.id) } else { None }
+        };
+        drop(forgotten);
+    }
+
+    /// Whether a session's pages may send one more frame.
+    pub(super) fn admit_frame(&self, id: &SessionId, limits: &Limits) -> bool {
+        let rate = {
+            let mut index = self.lock();
+            let is_new = !index.sessions.contains_key(id);
+            if is_new {
+                let lapsed = index.take_lapsed(limits.resume);
+                index.lapsing.push_back((Instant::now() + limits.resume, id.clone()));
+                drop(lapsed);
+            }
+            Arc::clone(&index.entry(id, limits).rate)
+        };
+        rate.check().is_ok()
+    }
+
+    /// Whether `active` counts now.
+    pub(super) fn admit_active(&self, id: &SessionId, limits: &Limits) -> bool {
+        let mut index = self.lock();
+        let entry = index.entry(id, limits);
+        let now = Instant::now();
+        let counts = entry.active_at.is_none_or(|at| now - at >= ACTIVE_EVERY);
+        if counts {
+            entry.active_at = Some(now);
+        }
+        counts
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Index> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Index {
+    fn entry(&mut self, id: &SessionId, limits: &Limits) -> &mut Entry {
+        let made = &mut self.made;
+        self.sessions.entry(id.clone()).or_insert_with(|| {
+            *made += 1;
+            let burst = limits
+                .frames_per_second
+                .saturating_mul(NonZeroU32::MIN.saturating_add(1));
+            let quota = Quota::per_second(limits.frames_per_second).allow_burst(burst);
+            Entry {
+                number: *made,
+                hubs: Vec::new(),
+                open: 0,
+                user: None,
+                rate: Arc::new(RateLimiter::direct(quota)),
+                active_at: None,
+                left_at: Instant::now(),
+            }
+        })
+    }
+
+    fn open_of_user(&self, user: &str) -> usize {
+        let ids = self.users.get(user).into_iter().flatten();
+        ids.filter_map(|id| self.sessions.get(id)).map(|entry| entry.open).sum()
+    }
+
+    fn remove(&mut self, id: &SessionId) -> Option<Entry> {
+        let entry = self.sessions.remove(id)?;
+        if let Some(user) = &entry.user {
+            forget_user(&mut self.users, user, id);
+        }
+        Some(entry)
+    }
+
+    /// Those that nobody has come back to. To be dropped without the lock.
+    fn take_lapsed(&mut self, resume: Duration) -> Vec<Entry> {
+        let now = Instant::now();
+        let mut lapsed = Vec::new();
+        while let Some((at, _)) = self.lapsing.front()
+            && *at <= now
+        {
+            let Some((_, id)) = self.lapsing.pop_front() else { break };
+            let is_left = |entry: &Entry| entry.open == 0 && now - entry.left_at >= resume;
+            if self.sessions.get(&id).is_some_and(is_left)
+                && let Some(entry) = self.remove(&id)
+            {
+                entry.hubs.iter().for_each(|hub| hub.abandon());
+                lapsed.push(entry);
+            }
+        }
+        lapsed
+    }
+}
+
+fn forget_user(users: &mut HashMap<Arc<str>, HashSet<SessionId>>, user: &str, id: &SessionId) {
+    if let Some(ids) = users.get_mut(user) {
+        ids.remove(id);
+        if ids.is_empty() {
+            users.remove(user);
+        }
+    }
+}
+
+fn tell(hubs: Vec<Arc<Hub>>, name: &str, data: &impl Serialize) -> Result<usize, serde_json::Error> {
+    let event = Frame::event(name, &serde_json::to_value(data)?);
+    Ok(hubs.into_iter().map(|hub| hub.tell(event.clone())).sum())
+}
+
+/// An open page, as it is counted.
+pub(super) struct Open {
+    pages: Pages,
+    id: SessionId,
+    number: u64,
+    resume: Duration,
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        let lapsed = {
+            let mut index = self.pages.lock();
+            index.open -= 1;
+            let now = Instant::now();
+            // It may have gone with the page's hub, and another may be there.
+            let entry = index.sessions.get_mut(&self.id);
+            if let Some(entry) = entry.filter(|entry| entry.number == self.number) {
+                entry.open -= 1;
+                if entry.open == 0 {
+                    entry.left_at = now;
+                    index.lapsing.push_back((now + self.resume, self.id.clone()));
+                }
+            }
+            index.take_lapsed(self.resume)
+        };
+        drop(lapsed);
+    }
+}
+
+impl fmt::Debug for Pages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let index = self.lock();
+        f.debug_struct("Pages")
+            .field("open", &index.open)
+            .field("sessions", &index.sessions.len())
+            .field("closing", &index.closing)
+            .finish()
+    }
+}

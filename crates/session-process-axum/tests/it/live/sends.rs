@@ -1,0 +1,78 @@
+//! What pages send.
+
+use super::*;
+
+#[tokio::test(start_paused = true)]
+async fn a_message_reaches_the_process_and_its_answer_the_page() {
+    let site = Site::new();
+    let client = site.visitor().await;
+    let mut page = site.open(&client).await;
+    page.greeted().await;
+    let (status, answer) = up(
+        &site.app,
+        &client,
+        &json!({"t": "send", "id": 7, "name": "add", "data": 4}),
+    )
+    .await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(answer, json!({"t": "answer", "id": 7, "data": 5}));
+    assert_eq!(page.frame("state").await["data"], total(5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_wrong_with_a_message_is_said_and_changes_nothing() {
+    let site = Site::new();
+    let client = site.visitor().await;
+    for (frame, status, code) in [
+        (json!({"t": "send", "name": "nope"}), 404, "unknown"),
+        (json!({"t": "send", "name": "add", "data": "x"}), 422, "bad_data"),
+        (json!({"t": "send", "name": "fail"}), 500, "internal"),
+    ] {
+        let (got, answer) = up(&site.app, &client, &frame).await;
+        assert_eq!(
+            (got.as_u16(), &answer["error"]["code"]),
+            (status, &json!(code)),
+            "{frame}"
+        );
+    }
+    for frame in [json!({"t": "steal"}), json!(1), json!({"t": "send"}), json!([])] {
+        let (status, _) = up(&site.app, &client, &frame).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{frame}");
+    }
+    let json = [("content-type", "application/json")];
+    assert_eq!(
+        post(&site.app, &client, b"{".to_vec(), &json).await.0,
+        StatusCode::BAD_REQUEST
+    );
+    let form = [("content-type", "text/plain")];
+    let frame = br#"{"t":"send","name":"add","data":1}"#.to_vec();
+    let (status, _) = post(&site.app, &client, frame, &form).await;
+    assert_eq!(status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_sends_without_a_session_and_none_begins() {
+    let site = Site::new();
+    let nobody = Client::new(&site.app);
+    let (status, _) = up(&site.app, &nobody, &json!({"t": "send", "name": "add", "data": 4})).await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+    assert_eq!(site.sessions.stats().sessions, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn active_is_a_use_once_in_thirty_seconds() {
+    let site = Site::new();
+    let client = site.visitor().await;
+    let idle = || site.sessions.session_stats(&client.id()).unwrap().idle_for.as_secs();
+    let active = json!({"t": "active"});
+    site.clock.advance(SECOND * 10);
+    assert_eq!(up(&site.app, &client, &active).await.0, StatusCode::NO_CONTENT);
+    assert_eq!(idle(), 0);
+    site.clock.advance(SECOND * 10);
+    tokio::time::advance(SECOND * 10).await;
+    up(&site.app, &client, &active).await;
+    assert_eq!(idle(), 10, "too soon after the one before");
+    tokio::time::advance(SECOND * 20).await;
+    up(&site.app, &client, &active).await;
+    assert_eq!(idle(), 0);
+}
