@@ -2,12 +2,14 @@
 
 use std::any::type_name;
 
-use super::{Alarm, Keep, Writing, durable, retry_after, snapshot};
+use super::{Alarm, Keep, Kept, NOTE_EVERY, Writing, durable, retry_after, snapshot};
 use crate::{
     EndReason, Process, SaveError,
+    clock::nanos,
     durability::Pace,
     engine::session::{AnySession, Session},
     events::Event,
+    process::Expiry,
 };
 
 /// After a panic: the process as it was last durable; `None` where there is no such state.
@@ -28,6 +30,18 @@ pub(in crate::engine) async fn recover<P: Process>(session: &Session<P>, keep: O
     snapshot::read(&durable::<P>().schema, keep.durable.as_ref()?).ok()
 }
 
+/// Whether another node has used a session later than this one, where it is idle.
+async fn is_used_elsewhere<P: Process>(session: &Session<P>, keep: &Keep, kept: &Kept) -> bool {
+    let place = kept.place.lock().await;
+    let Ok(Some(record)) = kept.records.record(place.key).await else {
+        return false;
+    };
+    let there = nanos(kept.records.now().saturating_since(record.accessed_at));
+    let here = session.engine.now().saturating_sub(keep.used);
+    // The store hears of our own uses a little later.
+    there.saturating_add(2 * nanos(NOTE_EVERY)) < here
+}
+
 /// The end of a session: its record goes, or gets its last state.
 pub(in crate::engine) async fn end<P: Process>(
     session: &Session<P>,
@@ -45,7 +59,9 @@ pub(in crate::engine) async fn end<P: Process>(
             error: error.kind(),
         });
     };
-    if !reason.keeps_record() {
+    let idle_here = reason == EndReason::Expired(Expiry::Idle);
+    let stays = reason.keeps_record() || idle_here && is_used_elsewhere(session, keep, kept).await;
+    if !stays {
         let outcome = kept.delete().await.map_err(SaveError::Store);
         if let Err(error) = &outcome {
             failed(error);

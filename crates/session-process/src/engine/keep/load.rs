@@ -16,7 +16,9 @@ pub(in crate::engine) async fn load<P: Process>(session: &Session<P>, keep: &mut
         return Ok(None);
     };
     place.version = record.version;
-    resume(&session.life, session.engine.now(), kept.records.now(), &record);
+    let (now, store_now) = (session.engine.now(), kept.records.now());
+    resume(&session.life, now, store_now, &record);
+    keep.used = now.saturating_sub(nanos(store_now.saturating_since(record.accessed_at)));
     let Some(snapshot) = record.snapshot else {
         return Ok(None);
     };
@@ -78,5 +80,6 @@ pub(in crate::engine) async fn save_first<P: Process>(
         kept.save(&snapshot, None).await.map_err(LoadError::Save)?;
     }
     keep.durable = Some(snapshot);
+    keep.used = session.engine.now();
     Ok(())
 }

@@ -56,6 +56,8 @@ pub(super) struct Keep {
     alarm: Alarm,
     failures: u32,
     noted: u64,
+    /// When this node last used it.
+    used: u64,
 }
 
 #[derive(Default, PartialEq, Eq)]
@@ -142,6 +144,7 @@ pub(super) fn pending<P: Process>(core: &Core<P>) -> Option<Arc<Batch>> {
 
 fn note_use<P: Process>(session: &Session<P>, keep: &mut Keep) {
     let now = session.engine.now();
+    keep.used = now;
     if now.saturating_sub(keep.noted) < nanos(NOTE_EVERY) {
         return;
     }
