@@ -151,7 +151,7 @@ async fn a_database_that_is_far_away_is_slow_and_nothing_else() {
     let database = server.database().await;
     let (traffic, proxies) = two(&database).await;
     for proxy in &proxies {
-        proxy.delay(Duration::from_millis(25));
+        proxy.delay(Duration::from_millis(8));
     }
     traffic.flows([0, 1]).await;
     traffic.end().await;

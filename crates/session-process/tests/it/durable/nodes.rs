@@ -162,3 +162,29 @@ async fn a_session_that_nobody_uses_idles_out_for_good() {
     settled().await;
     assert!(a.record(&id).await.is_none());
 }
+
+/// Whose load balancer has moved to the other node is not signed out by the process that stayed behind.
+#[tokio::test]
+async fn a_session_that_idles_on_one_node_and_is_used_on_another_goes_on() {
+    let (a, id) = Node::started().await;
+    let b = a.again();
+    assert_eq!(b.sessions.call(&id, Total).await.unwrap(), 0);
+    let idle_timeout = HOUR;
+    for _ in 0..3 {
+        a.clock.advance(idle_timeout / 2);
+        a.sessions.call(&id, Add(1)).await.unwrap();
+        a.records.flush_accesses().await.unwrap();
+        b.sessions.expire_now().await;
+    }
+    while b.sessions.is_started(&id) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(a.sessions.call(&id, Total).await.unwrap(), 3);
+    assert_eq!(b.sessions.call(&id, Total).await.unwrap(), 3, "it comes back here too");
+    // And where nobody uses it, it ends on both.
+    a.clock.advance(2 * idle_timeout);
+    for node in [&a, &b] {
+        node.sessions.expire_now().await;
+        assert_eq!(node.sessions.call(&id, Total).await.unwrap_err().kind(), "not_started");
+    }
+}
