@@ -53,6 +53,7 @@ pub struct Builder {
     pub(crate) writers: NonZeroUsize,
     pub(crate) readers: NonZeroUsize,
     pub(crate) queue_bytes: usize,
+    pub(crate) recent_bytes: usize,
     pub(crate) timeout: Duration,
     pub(crate) lock_timeout: Duration,
     pub(crate) coherence: Coherence,
@@ -71,6 +72,7 @@ impl Builder {
             writers: NonZeroUsize::new(2).unwrap_or(NonZeroUsize::MIN),
             readers: NonZeroUsize::new(2).unwrap_or(NonZeroUsize::MIN),
             queue_bytes: 64 << 20,
+            recent_bytes: 16 << 20,
             timeout: Duration::from_secs(5),
             lock_timeout: Duration::from_secs(1),
             coherence: Coherence::default(),
@@ -115,6 +117,15 @@ impl Builder {
     /// [`StoreError::Overloaded`](session_process::store::StoreError::Overloaded). 64 MiB: some seconds of a slow disk.
     pub fn queue_bytes(mut self, bytes: usize) -> Self {
         self.queue_bytes = bytes;
+        self
+    }
+
+    /// How many bytes of attributes are kept of sessions that were written or read a short while ago: a save of one
+    /// of them is one statement, where it otherwise has to read the row first (an attribute that is as it was keeps its
+    /// version). No cache to read from, so nothing that it holds can be old. 16 MiB: some 30,000 sessions with a few
+    /// attributes. 0: none.
+    pub fn recent_bytes(mut self, bytes: usize) -> Self {
+        self.recent_bytes = bytes;
         self
     }
 
@@ -198,6 +209,7 @@ impl fmt::Debug for Builder {
             .field("writers", &self.writers)
             .field("readers", &self.readers)
             .field("queue_bytes", &self.queue_bytes)
+            .field("recent_bytes", &self.recent_bytes)
             .field("timeout", &self.timeout)
             .field("lock_timeout", &self.lock_timeout)
             .field("coherence", &self.coherence)

@@ -17,9 +17,11 @@ use crate::{
     clock::DatabaseClock,
     connection::Connector,
     listener::{Listener, Own},
+    locks::{self, Ask, Locker},
     names::Names,
     queue::Queue,
-    reader::{self, Page, Read},
+    reader::{self, Page, Read, Serving},
+    recent::Recent,
     schema,
     sweeper::{Chore, Sweeper},
     writer::{Work, Writer},
@@ -43,6 +45,7 @@ struct Inner {
     writes: Vec<Arc<Queue<Work>>>,
     reads: Arc<Queue<Read>>,
     chores: Arc<Queue<Chore>>,
+    locks: Arc<Queue<Ask>>,
     notices: Arc<Notices>,
     coherence: Coherence,
     closing: watch::Sender<bool>,
@@ -104,6 +107,8 @@ impl PostgresStore {
             clock: DatabaseClock::new(builder.shift),
             timeout: builder.timeout,
             lock_timeout: builder.lock_timeout,
+            recent: Recent::new(builder.recent_bytes),
+            connected: watch::Sender::new(0),
         });
         let mut client = connector.connect(None).await.map_err(OpenError::Unreachable)?;
         schema::migrate(&mut client, &connector.names, builder.create_schema).await?;
@@ -122,6 +127,7 @@ impl PostgresStore {
                 .collect(),
             reads: Arc::new(Queue::new(READS)),
             chores: Arc::new(Queue::new(1_000)),
+            locks: Arc::new(Queue::new(locks::WAITING)),
             notices: Arc::clone(&notices),
             coherence: builder.coherence,
             closing,
@@ -138,8 +144,10 @@ impl PostgresStore {
             let writer = Writer::new(Arc::clone(&connector), Arc::clone(&notices), name()?, own.clone());
             until(Box::pin(writer.run(Arc::clone(queue))));
         }
+        let serving = Serving::default();
         for _ in 0..builder.readers.get() {
-            until(Box::pin(reader::run(Arc::clone(&connector), Arc::clone(&inner.reads))));
+            let reads = Arc::clone(&inner.reads);
+            until(Box::pin(reader::run(Arc::clone(&connector), reads, serving.join())));
         }
         let sweeper = Sweeper {
             connector: Arc::clone(&connector),
@@ -148,6 +156,12 @@ impl PostgresStore {
             own: own.clone(),
         };
         until(Box::pin(sweeper.run(Arc::clone(&inner.chores))));
+        let locker = Locker {
+            connector: Arc::clone(&connector),
+            notices: Arc::clone(&notices),
+            node: name()?,
+        };
+        until(Box::pin(locker.run(Arc::clone(&inner.locks))));
         if let Coherence::Listen { interval, patience } = builder.coherence {
             let listener = Listener {
                 connector,
@@ -221,6 +235,14 @@ impl PostgresStore {
         self.0.notices.close();
     }
 
+    pub(crate) fn locks(&self) -> &Queue<Ask> {
+        &self.0.locks
+    }
+
+    pub(crate) fn notices(&self) -> &Notices {
+        &self.0.notices
+    }
+
     fn writer(&self, key: &SessionKey) -> usize {
         // Keys are hashes: any byte is as good as another.
         usize::from(key.as_bytes()[30]) % self.0.writes.len()
@@ -239,6 +261,7 @@ impl Inner {
         self.closing.send_replace(true);
         self.reads.close();
         self.chores.close();
+        self.locks.close();
         self.writes.iter().for_each(|queue| queue.close());
     }
 }
@@ -251,7 +274,7 @@ impl Drop for Inner {
 }
 
 /// The task dropped the reply: it panicked, or its runtime ended.
-fn lost() -> StoreError {
+pub(crate) fn lost() -> StoreError {
     StoreError::Unavailable {
         context: "the store's task ended",
         source: None,

@@ -11,6 +11,7 @@ mod error;
 pub mod events;
 mod id;
 mod limits;
+pub mod locks;
 mod process;
 pub mod records;
 pub mod redux;

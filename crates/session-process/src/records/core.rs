@@ -131,7 +131,7 @@ impl Core {
                 match &conflict {
                     Conflict::Version { version, .. } => self.cache.learn(&key, *version, false),
                     Conflict::Missing | Conflict::Exists | Conflict::Epoch { .. } => self.cache.doubt(&key),
-                    Conflict::OwnerLimit { .. } => {}
+                    Conflict::OwnerLimit { .. } | Conflict::Fence { .. } => {}
                 }
                 return Ok(Err(conflict));
             }

@@ -18,7 +18,8 @@ use crate::{
     Attributes, SessionId, Timestamp,
     events::Subscriber,
     store::{
-        Change, Edit, Expect, Lifetime, Op, Owner, OwnerText, SessionKey, SessionStore, StoreError, Touch, Version,
+        Change, Edit, Expect, Fence, Lifetime, Op, Owner, OwnerText, SessionKey, SessionStore, StoreError, Touch,
+        Version,
     },
 };
 
@@ -232,6 +233,39 @@ impl SessionRecords {
         self.core.overwrite(SessionKey::of(id), change).await
     }
 
+    /// As [`update`](Self::update), **under a lock**: what `change` leaves is saved only if the lock was not lost before
+    /// it was. So a holder that was paused for longer than its lease can't overwrite what the next one did. Saved by
+    /// itself, not together with other updates; where `change` leaves everything as it was, nobody asks about the lock.
+    ///
+    /// ```
+    /// use session_process::{SessionId, locks::Locks, records::SessionRecords, store::LockName};
+    ///
+    /// async fn pay(records: &SessionRecords, locks: &Locks, id: &SessionId) -> Result<(), Box<dyn std::error::Error>> {
+    ///     let lock = locks.lock(LockName::of_session(id, "payment")).await?;
+    ///     // ... whatever takes long, and must not happen twice at a time ...
+    ///     records.update_under(id, lock.fence(), |attributes| attributes.insert("paid", true)).await?;
+    ///     lock.release().await?;
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// [`LockLost`](UpdateError::LockLost), or as `update`. A store without locks fails.
+    ///
+    /// # Panics
+    /// If `change` does. Nothing is saved then.
+    ///
+    /// # Cancel safety
+    /// As `update`.
+    pub async fn update_under<T, E>(
+        &self,
+        id: &SessionId,
+        lock: Fence,
+        change: impl FnMut(&mut Attributes) -> Result<T, E>,
+    ) -> Result<T, UpdateError<E>> {
+        self.core.update_under(SessionKey::of(id), lock, change).await
+    }
+
     /// Gives a session to a user, at login, or (`None`) to nobody. The limit on a user's sessions counts it. Change
     /// its id as well: [`rotate`](Self::rotate).
     ///
@@ -443,7 +477,10 @@ impl SessionRecords {
                 Err(UpdateError::Missing) => {}
                 Err(UpdateError::Refused(never)) => match never {},
                 Err(UpdateError::Contended { attempts }) => return Err(RecordError::Contended { attempts }),
-                Err(UpdateError::Changed { .. }) => return Err(RecordError::Contended { attempts: 1 }),
+                // No lock was asked for.
+                Err(UpdateError::Changed { .. } | UpdateError::LockLost) => {
+                    return Err(RecordError::Contended { attempts: 1 });
+                }
                 Err(UpdateError::Attribute(error)) => return Err(error.into()),
                 Err(UpdateError::Store(error)) => return Err(error.into()),
             }
