@@ -26,8 +26,14 @@ pub enum Coherence {
         /// How long a proof may take.
         patience: Duration,
     },
-    /// Not at all: caches stay unused, every read goes to the database. Behind a pooler in transaction mode (where
-    /// `LISTEN` hears nothing), or where there is no use for a cache.
+    /// By reading again: what is cached is forgotten before it is older than `interval`. For
+    /// connections on which `LISTEN` hears nothing, as behind a pooler in transaction mode. A session that is used all
+    /// the time costs two reads an `interval`, and reads go together.
+    Poll {
+        /// The age that nothing that is cached gets beyond.
+        interval: Duration,
+    },
+    /// Not at all: caches stay unused, every read goes to the database. Where there is no use for a cache.
     Off,
 }
 
@@ -57,6 +63,7 @@ pub struct Builder {
     pub(crate) timeout: Duration,
     pub(crate) lock_timeout: Duration,
     pub(crate) coherence: Coherence,
+    pub(crate) session_settings: bool,
     pub(crate) shift: Arc<AtomicI64>,
 }
 
@@ -76,6 +83,7 @@ impl Builder {
             timeout: Duration::from_secs(5),
             lock_timeout: Duration::from_secs(1),
             coherence: Coherence::default(),
+            session_settings: true,
             shift: Arc::default(),
         }
     }
@@ -149,6 +157,15 @@ impl Builder {
         self
     }
 
+    /// Whether connections are set up by `SET`: yes. Not behind a pooler in transaction mode, where a connection to the
+    /// database is somebody else's with the next transaction, and would keep the settings. Without them the server does
+    /// not give up on what takes too long (the store does, by [`timeout`](Self::timeout)), and two nodes may lock rows
+    /// in different orders; the transaction that PostgreSQL ends for that is repeated.
+    pub fn session_settings(mut self, set: bool) -> Self {
+        self.session_settings = set;
+        self
+    }
+
     /// TLS with this configuration of rustls: which authorities are trusted, and with which provider of cryptography,
     /// is the application's affair. Whether TLS is required says `sslmode` of the connection string. With the feature
     /// `rustls`.
@@ -213,6 +230,7 @@ impl fmt::Debug for Builder {
             .field("timeout", &self.timeout)
             .field("lock_timeout", &self.lock_timeout)
             .field("coherence", &self.coherence)
+            .field("session_settings", &self.session_settings)
             .finish_non_exhaustive()
     }
 }

@@ -31,6 +31,8 @@ pub(crate) struct Connector {
     pub(crate) timeout: Duration,
     /// How long a row may be locked by somebody else.
     pub(crate) lock_timeout: Duration,
+    /// Whether the connection is ours alone, and can be set up.
+    pub(crate) session_settings: bool,
     pub(crate) recent: Recent,
     /// Counts the connections that were made and work.
     pub(crate) connected: watch::Sender<u64>,
@@ -74,7 +76,9 @@ impl Connector {
                     client
                 }
             };
-            client.batch_execute(&self.settings()).await.map_err(fail)?;
+            if self.session_settings {
+                client.batch_execute(&self.settings()).await.map_err(fail)?;
+            }
             let asked = Instant::now();
             let row = client
                 .query_one("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint", &[])

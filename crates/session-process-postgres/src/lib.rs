@@ -9,6 +9,7 @@ mod error;
 mod listener;
 mod locks;
 mod names;
+mod poller;
 mod queue;
 mod reader;
 mod recent;

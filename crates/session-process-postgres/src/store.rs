@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use session_process::{
     Timestamp,
     store::{
-        BoxFuture, Change, Changes, Op, Outcome, Owner, Record, Removed, SessionKey, SessionStore, StoreError, Touch,
+        BoxFuture, Change, Changes, Notice, Op, Outcome, Owner, Record, Removed, SessionKey, SessionStore, StoreError,
+        Touch,
     },
 };
 use tokio::sync::{oneshot, watch};
@@ -19,6 +20,7 @@ use crate::{
     listener::{Listener, Own},
     locks::{self, Ask, Locker},
     names::Names,
+    poller::Poller,
     queue::Queue,
     reader::{self, Page, Read, Serving},
     recent::Recent,
@@ -107,6 +109,7 @@ impl PostgresStore {
             clock: DatabaseClock::new(builder.shift),
             timeout: builder.timeout,
             lock_timeout: builder.lock_timeout,
+            session_settings: builder.session_settings,
             recent: Recent::new(builder.recent_bytes),
             connected: watch::Sender::new(0),
         });
@@ -162,26 +165,34 @@ impl PostgresStore {
             node: name()?,
         };
         until(Box::pin(locker.run(Arc::clone(&inner.locks))));
-        if let Coherence::Listen { interval, patience } = builder.coherence {
-            let listener = Listener {
-                connector,
-                notices,
-                node: name()?,
-                own: own.clone(),
-                interval,
-                patience,
-            };
-            let mut changes = inner.notices.subscribe();
-            until(Box::pin(listener.run(closed)));
-            // Usually within milliseconds; if not, caches are used later.
-            let hearing = async {
-                while !matches!(
-                    changes.next().await,
-                    Some(session_process::store::Notice::Hearing) | None
-                ) {}
-            };
-            let _ = tokio::time::timeout(patience, hearing).await;
-        }
+        let mut changes = inner.notices.subscribe();
+        let patience = match builder.coherence {
+            Coherence::Listen { interval, patience } => {
+                let listener = Listener {
+                    connector,
+                    notices,
+                    node: name()?,
+                    own: own.clone(),
+                    interval,
+                    patience,
+                };
+                until(Box::pin(listener.run(closed)));
+                patience
+            }
+            Coherence::Poll { interval } => {
+                let poller = Poller {
+                    connector,
+                    notices,
+                    interval,
+                };
+                until(Box::pin(poller.run(closed)));
+                builder.timeout
+            }
+            Coherence::Off => return Ok(Self(Arc::new(inner))),
+        };
+        // Usually within milliseconds; if not, caches are used later.
+        let hearing = async { while !matches!(changes.next().await, Some(Notice::Hearing) | None) {} };
+        let _ = tokio::time::timeout(patience, hearing).await;
         Ok(Self(Arc::new(inner)))
     }
 
@@ -205,6 +216,7 @@ impl PostgresStore {
     pub fn staleness_bound(&self) -> Option<Duration> {
         match self.0.coherence {
             Coherence::Listen { interval, patience } => Some(interval + patience),
+            Coherence::Poll { interval } => Some(interval),
             Coherence::Off => None,
         }
     }

@@ -123,12 +123,10 @@ impl SessionRecords {
         match self.core.cache.get(&key, now) {
             Some(entry) if !entry.is_nearly_unused(now) => {
                 self.core.accesses.note(&entry, now);
-                Ok(Some(SessionView { entry, now }))
+                let current = true;
+                Ok(Some(SessionView { entry, now, current }))
             }
-            _ => {
-                let found = self.core.find(key, Version::default()).await?;
-                self.used(found).await
-            }
+            _ => self.find_used(key, Version::default()).await,
         }
     }
 
@@ -140,8 +138,11 @@ impl SessionRecords {
     /// # Cancel safety
     /// Safe.
     pub async fn peek(&self, id: &SessionId) -> Result<Option<SessionView>, StoreError> {
-        let found = self.core.find(SessionKey::of(id), Version::default()).await?;
-        Ok(found.map(|entry| self.view(entry)))
+        let (found, current) = self.core.find_or_known(SessionKey::of(id), Version::default()).await?;
+        Ok(found.map(|entry| SessionView {
+            current,
+            ..self.view(entry)
+        }))
     }
 
     /// A session as it is in the store, whatever the cache says. A use.
@@ -166,8 +167,7 @@ impl SessionRecords {
     /// # Cancel safety
     /// Safe.
     pub async fn get_at_least(&self, id: &SessionId, version: Version) -> Result<Option<SessionView>, StoreError> {
-        let found = self.core.find(SessionKey::of(id), version).await?;
-        self.used(found).await
+        self.find_used(SessionKey::of(id), version).await
     }
 
     /// Changes attributes: `change` is given those that are there, and what it leaves is saved before this returns.
@@ -548,6 +548,21 @@ impl SessionRecords {
         SessionView {
             entry,
             now: self.core.now(),
+            current: true,
+        }
+    }
+
+    async fn find_used(&self, key: SessionKey, at_least: Version) -> Result<Option<SessionView>, StoreError> {
+        match self.core.find_or_known(key, at_least).await? {
+            (Some(entry), false) => {
+                // The store is told of the use when it is back.
+                self.core.accesses.note(&entry, self.core.now());
+                Ok(Some(SessionView {
+                    current: false,
+                    ..self.view(entry)
+                }))
+            }
+            (found, _) => self.used(found).await,
         }
     }
 
