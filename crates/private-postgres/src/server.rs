@@ -6,8 +6,12 @@
 use std::{
     fmt::Write,
     fs::{self, File},
-    io,
-    os::unix::{ffi::OsStrExt, fs::PermissionsExt, fs::chown, process::CommandExt},
+    io::{self, Write as _},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{OpenOptionsExt, PermissionsExt, chown},
+        process::CommandExt,
+    },
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::Duration,
@@ -207,13 +211,21 @@ impl PrivateServer {
     /// # Errors
     /// [`Error::Program`].
     pub fn again(&self) -> Result<(), Error> {
+        self.again_with("")
+    }
+
+    /// The same with more options of `postgres`, which go before those that it has otherwise. For this time only.
+    ///
+    /// # Errors
+    /// [`Error::Program`].
+    pub fn again_with(&self, more: &str) -> Result<(), Error> {
         let fsync = match self.disk {
             Disk::Durable => "",
             Disk::Careless => "-c fsync=off -c synchronous_commit=off -c full_page_writes=off",
         };
         let options = format!(
             "-c listen_addresses='' -c unix_socket_directories='{}' -c max_connections=400 -c shared_buffers=256MB \
-             -c max_wal_size=4GB -c log_min_messages=warning {fsync}",
+             -c max_wal_size=4GB -c log_min_messages=warning {fsync} {more}",
             self.folder.display()
         );
         run(
@@ -225,6 +237,31 @@ impl PrivateServer {
                 .arg(self.data().join("log"))
                 .args(["-o", &options]),
         )
+    }
+
+    /// Writes a file that the server alone may read, and returns its path: a key, say.
+    ///
+    /// # Errors
+    /// [`Error::File`].
+    pub fn keep_file(&self, name: &str, text: &str) -> Result<PathBuf, Error> {
+        let path = self.data().join(name);
+        let wrong = |source| Error::File {
+            path: path.clone(),
+            source,
+        };
+        let _ = fs::remove_file(&path);
+        let mut options = fs::OpenOptions::new();
+        let mut file = options
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(wrong)?;
+        file.write_all(text.as_bytes()).map_err(wrong)?;
+        if let Some((user, group)) = self.account {
+            chown(&path, Some(user), Some(group)).map_err(wrong)?;
+        }
+        Ok(path)
     }
 
     /// Stops it, in a mode of `pg_ctl`: `immediate` is a crash, `fast` what an administrator does.

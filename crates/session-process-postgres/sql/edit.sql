@@ -2,7 +2,8 @@
 -- not changed. `sets` says which of the columns are to be set.
 WITH t AS MATERIALIZED ({now}), changed AS (
     UPDATE {session} AS s SET
-        version = CASE WHEN (g.version + 1) & 65535 = 0 THEN nextval({sequence_literal}) << 16 ELSE g.version + 1 END,
+        version = g.next,
+        born = CASE WHEN g.next & 65535 = 0 AND g.attributes IS NOT NULL THEN g.next ELSE s.born END,
         epoch = coalesce(g.new_epoch, s.epoch),
         user_id = CASE WHEN g.sets & 1 <> 0 THEN g.user_id ELSE s.user_id END,
         group_id = CASE WHEN g.sets & 2 <> 0 THEN g.group_id ELSE s.group_id END,
@@ -17,11 +18,13 @@ WITH t AS MATERIALIZED ({now}), changed AS (
         snapshot_kind = CASE WHEN g.sets & 16 <> 0 THEN g.kind ELSE s.snapshot_kind END,
         snapshot_schema = CASE WHEN g.sets & 16 <> 0 THEN g.schema ELSE s.snapshot_schema END,
         snapshot = CASE WHEN g.sets & 16 <> 0 THEN g.snapshot ELSE s.snapshot END
-    FROM unnest($3::bytea[], $4::bigint[], $5::bigint[], $6::bigint[], $7::int[], $8::text[], $9::text[],
-                $10::text[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[], $15::bigint[], $16::text[],
-                $17::bigint[], $18::bytea[])
-        AS g (key, version, epoch, new_epoch, sets, user_id, group_id, label, expires_at, idle_timeout, accessed_at,
-              attributes, attributes_end, kind, schema, snapshot)
+    FROM (
+        SELECT u.*, {next} AS next
+        FROM unnest($3::bytea[], $4::bigint[], $5::bigint[], $6::bigint[], $7::int[], $8::text[], $9::text[],
+                    $10::text[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[], $15::bigint[], $16::text[],
+                    $17::bigint[], $18::bytea[])
+            AS u (key, version, epoch, new_epoch, sets, user_id, group_id, label, expires_at, idle_timeout,
+                  accessed_at, attributes, attributes_end, kind, schema, snapshot)) AS g
     WHERE s.key = g.key AND s.version = g.version AND (g.epoch IS NULL OR s.epoch = g.epoch)
       AND s.ends_at > (SELECT now FROM t)
       -- Attributes that have expired go with a change: where there may be some, they must have been looked at.

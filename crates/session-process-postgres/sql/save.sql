@@ -1,7 +1,8 @@
 -- The edits that there are most of: state, attributes, an access. As edit.sql, with fewer columns.
 WITH t AS MATERIALIZED ({now}), changed AS (
     UPDATE {session} AS s SET
-        version = CASE WHEN (g.version + 1) & 65535 = 0 THEN nextval({sequence_literal}) << 16 ELSE g.version + 1 END,
+        version = g.next,
+        born = CASE WHEN g.next & 65535 = 0 AND g.attributes IS NOT NULL THEN g.next ELSE s.born END,
         accessed_at = greatest(s.accessed_at, g.accessed_at),
         ends_at = {touched_end},
         attributes = coalesce(g.attributes, s.attributes),
@@ -9,9 +10,11 @@ WITH t AS MATERIALIZED ({now}), changed AS (
         snapshot_kind = CASE WHEN g.sets & 16 <> 0 THEN g.kind ELSE s.snapshot_kind END,
         snapshot_schema = CASE WHEN g.sets & 16 <> 0 THEN g.schema ELSE s.snapshot_schema END,
         snapshot = CASE WHEN g.sets & 16 <> 0 THEN g.snapshot ELSE s.snapshot END
-    FROM unnest($3::bytea[], $4::bigint[], $5::bigint[], $6::int[], $7::bigint[], $8::text[], $9::bigint[],
-                $10::text[], $11::bigint[], $12::bytea[])
-        AS g (key, version, epoch, sets, accessed_at, attributes, attributes_end, kind, schema, snapshot)
+    FROM (
+        SELECT u.*, {next} AS next
+        FROM unnest($3::bytea[], $4::bigint[], $5::bigint[], $6::int[], $7::bigint[], $8::text[], $9::bigint[],
+                    $10::text[], $11::bigint[], $12::bytea[])
+            AS u (key, version, epoch, sets, accessed_at, attributes, attributes_end, kind, schema, snapshot)) AS g
     WHERE s.key = g.key AND s.version = g.version AND (g.epoch IS NULL OR s.epoch = g.epoch)
       AND s.ends_at > (SELECT now FROM t)
       AND (g.attributes IS NOT NULL OR s.attributes_end > (SELECT now FROM t))

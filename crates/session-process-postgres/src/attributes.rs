@@ -29,7 +29,7 @@ pub(crate) fn check(attributes: &AttributeMap) -> Result<(), StoreError> {
     })
 }
 
-/// The text of attributes whose values have been checked. `Version(0)`: that of their session's creation.
+/// The text of attributes whose values have been checked. `Version(0)`: the one in the column `born`.
 pub(crate) fn encode(attributes: &AttributeMap) -> String {
     let bytes: usize = attributes
         .iter()
@@ -81,11 +81,17 @@ pub(crate) fn first_end(attributes: &AttributeMap) -> Timestamp {
 }
 
 /// New attributes with their versions: those that are as they were keep theirs, those that have expired are left out.
-pub(crate) fn stamped(old: &AttributeMap, new: &AttributeMap, version: Version, now: Timestamp) -> AttributeMap {
+/// `old` finds what was there under a name.
+pub(crate) fn stamped<'a>(
+    old: impl Fn(&str) -> Option<&'a Attribute>,
+    new: &AttributeMap,
+    version: Version,
+    now: Timestamp,
+) -> AttributeMap {
     let live = new.iter().filter(|(_, attribute)| !attribute.is_expired(now));
     live.map(|(name, attribute)| {
         let mut attribute = attribute.clone();
-        let unchanged = old.get(name).filter(|old| same(old, &attribute));
+        let unchanged = old(name).filter(|old| same(old, &attribute));
         attribute.version = unchanged.map_or(version, |old| old.version);
         (name.clone(), attribute)
     })

@@ -26,8 +26,14 @@ pub enum Coherence {
         /// How long a proof may take.
         patience: Duration,
     },
-    /// Not at all: caches stay unused, every read goes to the database. Behind a pooler in transaction mode (where
-    /// `LISTEN` hears nothing), or where there is no use for a cache.
+    /// By reading again: what is cached is forgotten before it is older than `interval`. For
+    /// connections on which `LISTEN` hears nothing, as behind a pooler in transaction mode. A session that is used all
+    /// the time costs two reads an `interval`, and reads go together.
+    Poll {
+        /// The age that nothing that is cached gets beyond.
+        interval: Duration,
+    },
+    /// Not at all: caches stay unused, every read goes to the database. Where there is no use for a cache.
     Off,
 }
 
@@ -53,9 +59,11 @@ pub struct Builder {
     pub(crate) writers: NonZeroUsize,
     pub(crate) readers: NonZeroUsize,
     pub(crate) queue_bytes: usize,
+    pub(crate) recent_bytes: usize,
     pub(crate) timeout: Duration,
     pub(crate) lock_timeout: Duration,
     pub(crate) coherence: Coherence,
+    pub(crate) session_settings: bool,
     pub(crate) shift: Arc<AtomicI64>,
 }
 
@@ -71,9 +79,11 @@ impl Builder {
             writers: NonZeroUsize::new(2).unwrap_or(NonZeroUsize::MIN),
             readers: NonZeroUsize::new(2).unwrap_or(NonZeroUsize::MIN),
             queue_bytes: 64 << 20,
+            recent_bytes: 16 << 20,
             timeout: Duration::from_secs(5),
             lock_timeout: Duration::from_secs(1),
             coherence: Coherence::default(),
+            session_settings: true,
             shift: Arc::default(),
         }
     }
@@ -118,6 +128,15 @@ impl Builder {
         self
     }
 
+    /// How many bytes of attributes are kept of sessions that were written or read a short while ago: a save of one
+    /// of them is one statement, where it otherwise has to read the row first (an attribute that is as it was keeps its
+    /// version). No cache to read from, so nothing that it holds can be old. 16 MiB: some 30,000 sessions with a few
+    /// attributes. 0: none.
+    pub fn recent_bytes(mut self, bytes: usize) -> Self {
+        self.recent_bytes = bytes;
+        self
+    }
+
     /// How long the database may take for a group, or for a connection. 5 s: longer than any takes that works,
     /// shorter than a browser waits.
     pub fn timeout(mut self, timeout: Duration) -> Self {
@@ -135,6 +154,15 @@ impl Builder {
     /// How the store learns of what other nodes change: by `LISTEN`.
     pub fn coherence(mut self, coherence: Coherence) -> Self {
         self.coherence = coherence;
+        self
+    }
+
+    /// Whether connections are set up by `SET`: yes. Not behind a pooler in transaction mode, where a connection to the
+    /// database is somebody else's with the next transaction, and would keep the settings. Without them the server does
+    /// not give up on what takes too long (the store does, by [`timeout`](Self::timeout)), and two nodes may lock rows
+    /// in different orders; the transaction that PostgreSQL ends for that is repeated.
+    pub fn session_settings(mut self, set: bool) -> Self {
+        self.session_settings = set;
         self
     }
 
@@ -198,9 +226,11 @@ impl fmt::Debug for Builder {
             .field("writers", &self.writers)
             .field("readers", &self.readers)
             .field("queue_bytes", &self.queue_bytes)
+            .field("recent_bytes", &self.recent_bytes)
             .field("timeout", &self.timeout)
             .field("lock_timeout", &self.lock_timeout)
             .field("coherence", &self.coherence)
+            .field("session_settings", &self.session_settings)
             .finish_non_exhaustive()
     }
 }

@@ -3,16 +3,22 @@
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use session_process::store::{BoxFuture, Changes, Notice};
+use session_process::store::{BoxFuture, Changes, LockKey, Notice};
 use tokio::sync::broadcast::{Receiver, Sender, channel, error::RecvError};
 
 /// Notices that a slow subscriber may be behind before it is told [`Notice::Lagged`]. A notice is 48 bytes; reading
 /// everything again costs more than keeping as many.
 const BACKLOG: usize = 16_384;
 
+/// Locks that were given up and that a slow waiter may be behind before it asks for its own.
+const FREED: usize = 1_024;
+
 /// The notices of one store, until it is closed.
 #[derive(Debug)]
-pub(crate) struct Notices(Mutex<State>);
+pub(crate) struct Notices {
+    state: Mutex<State>,
+    freed: Sender<LockKey>,
+}
 
 #[derive(Debug)]
 struct State {
@@ -24,14 +30,17 @@ struct State {
 impl Notices {
     /// Deaf until somebody says otherwise.
     pub(crate) fn new() -> Self {
-        Self(Mutex::new(State {
-            sender: Some(channel(BACKLOG).0),
-            deaf: true,
-        }))
+        Self {
+            state: Mutex::new(State {
+                sender: Some(channel(BACKLOG).0),
+                deaf: true,
+            }),
+            freed: channel(FREED).0,
+        }
     }
 
     pub(crate) fn subscribe(self: &Arc<Self>) -> Subscription {
-        let state = self.0.lock();
+        let state = self.state.lock();
         Subscription {
             notices: Arc::clone(self),
             first: state.deaf.then_some(Notice::Deaf),
@@ -40,7 +49,7 @@ impl Notices {
     }
 
     pub(crate) fn tell(&self, notices: impl IntoIterator<Item = Notice>) {
-        let Some(sender) = self.0.lock().sender.clone() else {
+        let Some(sender) = self.state.lock().sender.clone() else {
             return;
         };
         if sender.receiver_count() > 0 {
@@ -53,7 +62,7 @@ impl Notices {
 
     /// `false`: from now on, what others do is heard of.
     pub(crate) fn set_deaf(&self, deaf: bool) {
-        let mut state = self.0.lock();
+        let mut state = self.state.lock();
         if state.deaf != deaf {
             state.deaf = deaf;
             let notice = if deaf { Notice::Deaf } else { Notice::Hearing };
@@ -65,12 +74,22 @@ impl Notices {
     }
 
     pub(crate) fn is_deaf(&self) -> bool {
-        self.0.lock().deaf
+        self.state.lock().deaf
+    }
+
+    /// A lock was given up, here or elsewhere.
+    pub(crate) fn freed(&self, key: LockKey) {
+        // An error: nobody waits for any.
+        let _ = self.freed.send(key);
+    }
+
+    pub(crate) fn subscribe_freed(&self) -> Receiver<LockKey> {
+        self.freed.subscribe()
     }
 
     /// Ends all subscriptions.
     pub(crate) fn close(&self) {
-        let sender = self.0.lock().sender.take();
+        let sender = self.state.lock().sender.take();
         // It wakes the subscribers: not under the lock.
         drop(sender);
     }

@@ -1,9 +1,11 @@
 //! [`Link`]: one connection, made again when it is lost.
 //!
 //! # Invariants
-//! 1. While the database is away, callers are refused at once: one of them tries, and then nobody until the back-off is
-//!    over. Nobody queues up behind a connection that isn't there.
-//! 2. A connection on which something was given up half-way is never used again.
+//! 1. Whoever finds the connection lost waits for the first attempt to make another. When that has failed, callers are
+//!    refused at once, and the link goes on by itself until it has one: nobody queues up behind a connection that isn't
+//!    there, and nobody has to ask for it to come back.
+//! 2. A link that has its connection again ends the back-off of the others: the database is back for all of them.
+//! 3. A connection on which something was given up half-way is never used again.
 
 use std::{
     fmt,
@@ -12,9 +14,10 @@ use std::{
 };
 
 use session_process::store::StoreError;
+use tokio::{sync::watch, task::JoinSet, time};
 use tokio_postgres::{Client, Config, NoTls, Statement};
 
-use crate::{clock::DatabaseClock, error::store_error, names::Names};
+use crate::{clock::DatabaseClock, error::store_error, names::Names, recent::Recent};
 
 /// The first wait after a failure, and the longest. A server that restarts is back in less than a second.
 const BACK_OFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
@@ -28,6 +31,11 @@ pub(crate) struct Connector {
     pub(crate) timeout: Duration,
     /// How long a row may be locked by somebody else.
     pub(crate) lock_timeout: Duration,
+    /// Whether the connection is ours alone, and can be set up.
+    pub(crate) session_settings: bool,
+    pub(crate) recent: Recent,
+    /// Counts the connections that were made and work.
+    pub(crate) connected: watch::Sender<u64>,
 }
 
 #[derive(Clone)]
@@ -68,7 +76,9 @@ impl Connector {
                     client
                 }
             };
-            client.batch_execute(&self.settings()).await.map_err(fail)?;
+            if self.session_settings {
+                client.batch_execute(&self.settings()).await.map_err(fail)?;
+            }
             let asked = Instant::now();
             let row = client
                 .query_one("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint", &[])
@@ -77,8 +87,13 @@ impl Connector {
             self.clock.learn(row.get(0), asked, Instant::now());
             Ok(client)
         };
-        let timed = tokio::time::timeout(self.timeout, connecting).await;
+        let timed = time::timeout(self.timeout, connecting).await;
         timed.unwrap_or(Err(StoreError::Timeout { context: "connect" }))
+    }
+
+    /// A connection works: whoever backs off need wait no longer.
+    pub(crate) fn works(&self) {
+        self.connected.send_modify(|count| *count += 1);
     }
 
     fn settings(&self) -> String {
@@ -128,8 +143,8 @@ async fn drive<S, T>(
 }
 
 /// A connection's statements.
-pub(crate) trait Prepared: Sized + Send {
-    async fn prepare(client: &Client, names: &Names) -> Result<Self, tokio_postgres::Error>;
+pub(crate) trait Prepared: Sized + Send + 'static {
+    fn prepare(client: &Client, names: &Names) -> impl Future<Output = Result<Self, tokio_postgres::Error>> + Send;
 }
 
 pub(crate) async fn prepare(client: &Client, names: &Names, sql: &str) -> Result<Statement, tokio_postgres::Error> {
@@ -138,84 +153,156 @@ pub(crate) async fn prepare(client: &Client, names: &Names, sql: &str) -> Result
 
 pub(crate) struct Link<P> {
     pub(crate) connector: Arc<Connector>,
-    ready: Option<(Client, P)>,
-    failed: Option<Failed>,
+    state: State<P>,
+    /// There was a connection before.
+    again: bool,
 }
 
-struct Failed {
-    until: Instant,
-    wait: Duration,
-    error: StoreError,
+enum State<P> {
+    /// There is no connection, and nobody tries.
+    None,
+    Ready(Arc<Client>, P),
+    /// A task tries until it has one.
+    Connecting {
+        task: JoinSet<(Client, P)>,
+        /// Why the last attempt failed; `None` as long as the first one is under way.
+        failed: watch::Receiver<Option<StoreError>>,
+    },
 }
 
 impl<P: Prepared> Link<P> {
     pub(crate) fn new(connector: Arc<Connector>) -> Self {
         Self {
             connector,
-            ready: None,
-            failed: None,
+            state: State::None,
+            again: false,
         }
     }
 
     /// The connection, made if there is none.
-    pub(crate) async fn ready(&mut self) -> Result<(&Client, &P), StoreError> {
-        if self.ready.as_ref().is_none_or(|(client, _)| client.is_closed()) {
-            self.ready = None;
-            self.make().await?;
+    ///
+    /// # Errors
+    /// What the last attempt came to, at once; of the first attempt after a loss, when that is over.
+    ///
+    /// # Cancel safety
+    /// The attempt goes on.
+    pub(crate) async fn ready(&mut self) -> Result<(&Arc<Client>, &P), StoreError> {
+        if matches!(&self.state, State::Ready(client, _) if client.is_closed()) {
+            self.state = State::None;
         }
-        let (client, statements) = self.ready.as_ref().expect("made just now");
-        Ok((client, statements))
-    }
-
-    async fn make(&mut self) -> Result<(), StoreError> {
-        if let Some(failed) = &self.failed
-            && Instant::now() < failed.until
-        {
-            return Err(failed.error.clone());
+        if matches!(self.state, State::None) {
+            self.connect();
         }
-        match self.attempt().await {
-            Ok(ready) => {
-                self.ready = Some(ready);
-                self.failed = None;
-                Ok(())
-            }
-            Err(error) => {
-                let wait = self
-                    .failed
-                    .as_ref()
-                    .map_or(BACK_OFF.0, |failed| (failed.wait * 2).min(BACK_OFF.1));
-                self.failed = Some(Failed {
-                    until: Instant::now() + jittered(wait),
-                    wait,
-                    error: error.clone(),
-                });
-                Err(error)
-            }
+        if let State::Connecting { task, failed } = &mut self.state {
+            let made = tokio::select! {
+                biased;
+                made = task.join_next() => made,
+                failed = failed.wait_for(Option::is_some) => {
+                    return Err(failed.ok().and_then(|failed| failed.clone()).unwrap_or_else(ended));
+                }
+            };
+            self.made(made)?;
+        }
+        match &self.state {
+            State::Ready(client, statements) => Ok((client, statements)),
+            _ => Err(ended()),
         }
     }
 
-    async fn attempt(&self) -> Result<(Client, P), StoreError> {
-        let client = self.connector.connect(None).await?;
-        let prepared = tokio::time::timeout(self.connector.timeout, P::prepare(&client, &self.connector.names)).await;
-        let prepared = prepared.map_err(|_| StoreError::Timeout { context: "prepare" })?;
-        let prepared = prepared.map_err(|error| store_error("prepare", error))?;
-        Ok((client, prepared))
+    /// Until there is a connection, however often that is tried. Never if nobody tries.
+    ///
+    /// # Cancel safety
+    /// The attempts go on.
+    pub(crate) async fn back(&mut self) {
+        match &mut self.state {
+            State::Connecting { task, .. } => {
+                let made = task.join_next().await;
+                // An error: the next one who asks begins anew.
+                let _ = self.made(made);
+            }
+            _ => std::future::pending().await,
+        }
+    }
+
+    fn made(&mut self, made: Option<Result<(Client, P), tokio::task::JoinError>>) -> Result<(), StoreError> {
+        self.state = State::None;
+        let (client, statements) = made.ok_or_else(ended)?.map_err(|_| ended())?;
+        if self.again {
+            self.connector.recent.clear();
+        }
+        self.again = true;
+        self.state = State::Ready(Arc::new(client), statements);
+        Ok(())
+    }
+
+    fn connect(&mut self) {
+        let (tell, failed) = watch::channel(None);
+        let mut task = JoinSet::new();
+        task.spawn(connect(Arc::clone(&self.connector), tell));
+        self.state = State::Connecting { task, failed };
+    }
+
+    /// The last attempt to connect has failed, and another one will be made.
+    pub(crate) fn is_away(&self) -> bool {
+        matches!(&self.state, State::Connecting { failed, .. } if failed.borrow().is_some())
     }
 
     /// There is no connection: it was given up, or none could be made.
     pub(crate) fn is_down(&self) -> bool {
-        self.ready.is_none()
+        !matches!(self.state, State::Ready(..))
     }
 
     /// The connection is gone.
     pub(crate) fn lost(&self) -> bool {
-        self.ready.as_ref().is_some_and(|(client, _)| client.is_closed())
+        matches!(&self.state, State::Ready(client, _) if client.is_closed())
     }
 
     /// What was asked on it was given up, so nobody knows what it is at.
     pub(crate) fn give_up(&mut self) {
-        self.ready = None;
+        if !self.is_down() {
+            self.state = State::None;
+        }
     }
+}
+
+/// The task was taken down with its runtime, or panicked.
+fn ended() -> StoreError {
+    StoreError::Unavailable {
+        context: "connect",
+        source: None,
+    }
+}
+
+/// Tries until there is a connection with its statements.
+async fn connect<P: Prepared>(connector: Arc<Connector>, tell: watch::Sender<Option<StoreError>>) -> (Client, P) {
+    let mut others = connector.connected.subscribe();
+    let mut wait = BACK_OFF.0;
+    loop {
+        others.mark_unchanged();
+        match attempt(&connector).await {
+            Ok(made) => {
+                connector.works();
+                return made;
+            }
+            Err(error) => tell.send_replace(Some(error)),
+        };
+        back_off(&mut others, wait).await;
+        wait = (wait * 2).min(BACK_OFF.1);
+    }
+}
+
+/// Waits about so long, or until another connection works.
+pub(crate) async fn back_off(others: &mut watch::Receiver<u64>, wait: Duration) {
+    // An error: the store is gone, and this will be.
+    let _ = time::timeout(jittered(wait), others.changed()).await;
+}
+
+async fn attempt<P: Prepared>(connector: &Connector) -> Result<(Client, P), StoreError> {
+    let client = connector.connect(None).await?;
+    let prepared = time::timeout(connector.timeout, P::prepare(&client, &connector.names)).await;
+    let prepared = prepared.map_err(|_| StoreError::Timeout { context: "prepare" })?;
+    let prepared = prepared.map_err(|error| store_error("prepare", error))?;
+    Ok((client, prepared))
 }
 
 /// Between half and the whole, by chance: nodes don't come back all at once.

@@ -13,13 +13,13 @@ use std::{
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use parking_lot::RwLock;
-use session_process::store::{Notice, SessionKey, StoreError, Version};
+use session_process::store::{LockKey, Notice, SessionKey, StoreError, Version};
 use tokio::{sync::mpsc, sync::watch, time};
 use tokio_postgres::{Client, Notification};
 
 use crate::{
     changes::Notices,
-    connection::{Connector, jittered},
+    connection::{Connector, back_off},
     error::store_error,
 };
 
@@ -77,6 +77,8 @@ pub(crate) enum Kind {
     Probe = b'P' as isize,
     /// Whatever is cached is to be forgotten, on every node.
     Clear = b'X' as isize,
+    /// A lock was given up.
+    Freed = b'L' as isize,
 }
 
 pub(crate) struct Listener {
@@ -92,16 +94,18 @@ impl Listener {
     /// Listens until `closing` changes.
     pub(crate) async fn run(self, mut closing: watch::Receiver<bool>) {
         let mut wait = Duration::from_millis(50);
+        let mut others = self.connector.connected.subscribe();
         let listen = async {
             loop {
                 let begun = Instant::now();
+                others.mark_unchanged();
                 let ended = self.listen().await;
                 self.notices.set_deaf(true);
                 tracing::warn!(error = %ended, "session store: not listening, so caches are not used");
                 if begun.elapsed() > self.interval + self.patience {
                     wait = Duration::from_millis(50);
                 }
-                time::sleep(jittered(wait)).await;
+                back_off(&mut others, wait).await;
                 wait = (wait * 2).min(Duration::from_secs(2));
             }
         };
@@ -124,6 +128,7 @@ impl Listener {
             Ok(Err(error)) => return store_error("listen", error),
             Err(_) => return StoreError::Timeout { context: "listen" },
         }
+        self.connector.works();
         let mut number = 0_u64;
         loop {
             number += 1;
@@ -161,11 +166,12 @@ impl Listener {
     }
 
     fn hear(&self, notification: &Notification) {
-        let Some(notices) = parse(notification.payload(), &self.own) else {
+        match parse(notification.payload(), &self.own) {
+            Some(Heard::Notices(notices)) => self.notices.tell(notices),
+            Some(Heard::Freed(key)) => self.notices.freed(key),
             // Of a newer version, or of somebody who plays tricks: anything may have changed.
-            return self.notices.tell([Notice::Lagged]);
-        };
-        self.notices.tell(notices);
+            None => self.notices.tell([Notice::Lagged]),
+        }
     }
 }
 
@@ -183,19 +189,25 @@ async fn probe(client: Arc<Client>, connector: Arc<Connector>, payload: String) 
     }
 }
 
+/// What a notification says.
+#[derive(Debug, PartialEq)]
+enum Heard {
+    Notices(Vec<Notice>),
+    Freed(LockKey),
+}
+
 /// What a notification says; nothing if it is our own. `None`: it can't be understood.
-fn parse(payload: &str, own: &Own) -> Option<Vec<Notice>> {
+fn parse(payload: &str, own: &Own) -> Option<Heard> {
     let (head, body) = payload.split_once(' ')?;
     if own.has(head.get(1..)?) {
-        return Some(Vec::new());
+        return Some(Heard::Notices(Vec::new()));
     }
     match *head.as_bytes().first()? {
-        b'P' => Some(Vec::new()),
-        b'X' => Some(vec![Notice::Lagged]),
+        b'P' => Some(Heard::Notices(Vec::new())),
+        b'X' => Some(Heard::Notices(vec![Notice::Lagged])),
+        b'L' => Some(Heard::Freed(LockKey::from_bytes(bytes(body)?.try_into().ok()?))),
         kind @ (b'C' | b'R') => {
-            // PostgreSQL breaks the lines of Base64.
-            let text: String = body.split_ascii_whitespace().collect();
-            let bytes = BASE64_STANDARD.decode(text).ok()?;
+            let bytes = bytes(body)?;
             let entries = bytes.chunks(40).map(|entry| {
                 let key = SessionKey::from_bytes(entry.get(..32)?.try_into().ok()?);
                 let version = Version(u64::from_be_bytes(entry.get(32..)?.try_into().ok()?));
@@ -205,10 +217,16 @@ fn parse(payload: &str, own: &Own) -> Option<Vec<Notice>> {
                     Notice::Removed { key, version }
                 })
             });
-            entries.collect()
+            entries.collect::<Option<_>>().map(Heard::Notices)
         }
         _ => None,
     }
+}
+
+fn bytes(base64: &str) -> Option<Vec<u8>> {
+    // PostgreSQL breaks the lines of Base64.
+    let text: String = base64.split_ascii_whitespace().collect();
+    BASE64_STANDARD.decode(text).ok()
 }
 
 #[cfg(test)]
@@ -228,18 +246,24 @@ mod tests {
             key: SessionKey::from_bytes([7; 32]),
             version: Version(9),
         }];
-        assert_eq!(parse(&broken, &own), Some(expected.clone()));
-        assert_eq!(parse(&broken, &others), Some(vec![]));
+        assert_eq!(parse(&broken, &own), Some(Heard::Notices(expected.clone())));
+        assert_eq!(parse(&broken, &others), Some(Heard::Notices(vec![])));
         others.rename(&mut other);
-        assert_eq!(parse(&broken, &others), Some(expected), "what was given up");
+        assert_eq!(
+            parse(&broken, &others),
+            Some(Heard::Notices(expected)),
+            "what was given up"
+        );
+        let freed = format!("{}{}", other.head(Kind::Freed), BASE64_STANDARD.encode([8; 32]));
+        assert_eq!(parse(&freed, &own), Some(Heard::Freed(LockKey::from_bytes([8; 32]))));
     }
 
     #[test]
     fn what_is_not_understood_is_no_notification_of_nothing() {
         let own = Own::default();
-        for payload in ["", "C", "Cx", "C1 %", "Cx AAAA", "Zx ", " ", "é x"] {
+        for payload in ["", "L1 AAAA", "C", "Cx", "C1 %", "Cx AAAA", "Zx ", " ", "é x"] {
             assert_eq!(parse(payload, &own), None, "{payload:?}");
         }
-        assert_eq!(parse("X1 ", &own), Some(vec![Notice::Lagged]));
+        assert_eq!(parse("X1 ", &own), Some(Heard::Notices(vec![Notice::Lagged])));
     }
 }

@@ -110,6 +110,19 @@ impl Names {
                 format!("{}::regclass", literal(&self.qualified("session_range"))),
             ),
             ("{pkey}", self.bare("session_pkey")),
+            ("{lock}", self.qualified("lock")),
+            ("{locks}", self.qualified("locks")),
+            ("{lock_pkey}", self.bare("lock_pkey")),
+            ("{lock_token}", self.qualified("lock_token")),
+            (
+                "{lock_token_literal}",
+                format!("{}::regclass", literal(&self.qualified("lock_token"))),
+            ),
+            // As late as can be, where {now} is the same for a whole statement.
+            (
+                "{clock}",
+                "((extract(epoch FROM clock_timestamp()) * 1000000)::bigint + $1::bigint)".to_owned(),
+            ),
             ("{by_user}", self.bare("session_by_user")),
             ("{by_group}", self.bare("session_by_group")),
             ("{by_sweep}", self.bare("session_by_sweep")),
@@ -134,6 +147,15 @@ impl Names {
             ),
             ("{touched_end}", ends("s.expires_at", "s.idle_timeout", accessed)),
             ("{created_end}", ends("g.expires_at", "g.idle_timeout", "t.now")),
+            // After 65,536 changes another number is drawn, which nobody knows beforehand: attributes without a version
+            // have that one then, by `born`.
+            (
+                "{next}",
+                format!(
+                    "CASE WHEN (u.version + 1) & 65535 = 0 THEN nextval({}::regclass) << 16 ELSE u.version + 1 END",
+                    literal(&self.qualified("session_range"))
+                ),
+            ),
             ("{told}", told("$2::text")),
             ("{told1}", told("$1::text")),
         ];

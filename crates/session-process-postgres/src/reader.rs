@@ -1,9 +1,14 @@
 //! The connections that read. What waits is read together: one statement for the keys of many callers.
+//!
+//! # Invariants
+//! 1. All readers serve one queue. A reader whose connection is away leaves it to the others, so nobody is refused by
+//!    one whose neighbour could answer.
+//! 2. When all of them are away, callers are refused at once, until one is back.
 
 use std::{collections::HashMap, sync::Arc};
 
 use session_process::store::{Owner, Record, SessionKey, StoreError};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio_postgres::{Client, Statement};
 
 use crate::{
@@ -24,6 +29,16 @@ pub(crate) enum Read {
         oneshot::Sender<Result<Vec<Option<Record>>, StoreError>>,
     ),
     List(Page, oneshot::Sender<Result<Vec<Record>, StoreError>>),
+}
+
+impl Read {
+    fn refuse(self, error: StoreError) {
+        // An error: whoever asked has gone.
+        match self {
+            Self::Load(_, reply) => drop(reply.send(Err(error))),
+            Self::List(_, reply) => drop(reply.send(Err(error))),
+        }
+    }
 }
 
 /// A page of an owner's records.
@@ -61,25 +76,102 @@ impl Prepared for Statements {
     }
 }
 
+/// How many readers of a queue can answer.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Serving(watch::Sender<usize>);
+
+/// One of them.
+pub(crate) struct Place {
+    serving: Serving,
+    taken: bool,
+}
+
+impl Serving {
+    /// Another one. It counts before it runs.
+    pub(crate) fn join(&self) -> Place {
+        self.0.send_modify(|count| *count += 1);
+        Place {
+            serving: self.clone(),
+            taken: true,
+        }
+    }
+}
+
+impl Place {
+    fn set(&mut self, taken: bool) {
+        if self.taken != taken {
+            self.taken = taken;
+            self.serving
+                .0
+                .send_modify(|count| if taken { *count += 1 } else { *count -= 1 });
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.set(false);
+    }
+}
+
 /// Reads until the queue is closed.
-pub(crate) async fn run(connector: Arc<Connector>, queue: Arc<Queue<Read>>) {
+pub(crate) async fn run(connector: Arc<Connector>, queue: Arc<Queue<Read>>, mut place: Place) {
     let _serves = Serves(&queue);
     let mut link = Link::<Statements>::new(connector);
-    while let Some(reads) = queue.take(TOGETHER).await {
+    while let Some(reads) = next(&mut link, &queue, &mut place).await {
         let mut loads = Vec::new();
         for read in reads {
             match read {
                 // Whoever gave up is not asked for.
                 Read::Load(keys, reply) if !reply.is_closed() => loads.push((keys, reply)),
-                Read::List(page, reply) if !reply.is_closed() => {
-                    let answer = again(&mut link, &page).await;
-                    let _ = reply.send(answer);
-                }
+                Read::List(page, reply) if !reply.is_closed() => match again(&mut link, &page).await {
+                    Err(error) if link.is_away() => pass_on(Read::List(page, reply), error, &queue, &mut place),
+                    answer => drop(reply.send(answer)),
+                },
                 _ => {}
             }
         }
-        if !loads.is_empty() {
-            together(&mut link, loads).await;
+        if let Err((loads, error)) = together(&mut link, loads).await {
+            for (keys, reply) in loads {
+                let read = Read::Load(keys, reply);
+                if link.is_away() {
+                    pass_on(read, error.clone(), &queue, &mut place);
+                } else {
+                    read.refuse(error.clone());
+                }
+            }
+        }
+    }
+}
+
+/// The connection went away: whoever else serves the queue is to answer.
+fn pass_on(read: Read, error: StoreError, queue: &Queue<Read>, place: &mut Place) {
+    place.set(false);
+    if *place.serving.0.borrow() == 0 {
+        return read.refuse(error);
+    }
+    let weight = match &read {
+        Read::Load(keys, _) => keys.len(),
+        Read::List(..) => 1,
+    };
+    // An error: the queue is closed, or full. The caller learns of it by the reply that is dropped.
+    let _ = queue.push(weight, read);
+}
+
+/// What is to be read next; while this reader can't, only if nobody can.
+async fn next(link: &mut Link<Statements>, queue: &Queue<Read>, place: &mut Place) -> Option<Vec<Read>> {
+    let mut serving = place.serving.0.subscribe();
+    loop {
+        place.set(!link.is_away());
+        if place.taken {
+            return queue.take(TOGETHER).await;
+        }
+        let somebody_serves = *serving.borrow_and_update() > 0;
+        tokio::select! {
+            biased;
+            () = link.back() => {}
+            _ = serving.changed() => {}
+            reads = queue.take(TOGETHER), if !somebody_serves => return reads,
         }
     }
 }
@@ -89,7 +181,11 @@ type Loads = Vec<(
     oneshot::Sender<Result<Vec<Option<Record>>, StoreError>>,
 )>;
 
-async fn together(link: &mut Link<Statements>, loads: Loads) {
+/// Answers them all; or none, and why.
+async fn together(link: &mut Link<Statements>, loads: Loads) -> Result<(), (Loads, StoreError)> {
+    if loads.is_empty() {
+        return Ok(());
+    }
     let mut keys: Vec<SessionKey> = loads.iter().flat_map(|(keys, _)| keys).copied().collect();
     keys.sort_unstable();
     keys.dedup();
@@ -108,12 +204,9 @@ async fn together(link: &mut Link<Statements>, loads: Loads) {
                 };
                 let _ = reply.send(keys.iter().map(&mut one).collect());
             }
+            Ok(())
         }
-        Err(error) => {
-            for (_, reply) in loads {
-                let _ = reply.send(Err(error.clone()));
-            }
-        }
+        Err(error) => Err((loads, error)),
     }
 }
 
@@ -171,9 +264,13 @@ async fn load(
         .query(&statements.load, &[&shift, &bytes])
         .await
         .map_err(|error| store_error("load", error))?;
+    let recent = &link.connector.recent;
     // A row that can't be read is an error for whoever asked for it, and for nobody else.
     rows.iter()
-        .map(|row| Ok((row::key(row, 0)?, row::record(row, With::Snapshot))))
+        .map(|row| {
+            let record = row::record(row, With::Snapshot).inspect(|record| recent.read(record));
+            Ok((row::key(row, 0)?, record))
+        })
         .collect()
 }
 

@@ -5,7 +5,10 @@ use tokio_postgres::{Client, error::SqlState};
 use crate::{OpenError, names::Names};
 
 /// Every step from nothing to the present schema. A step that was released is never changed: another follows.
-const STEPS: &[(&str, &str)] = &[("0001_sessions", include_str!("../sql/0001_sessions.sql"))];
+const STEPS: &[(&str, &str)] = &[
+    ("0001_sessions", include_str!("../sql/0001_sessions.sql")),
+    ("0002_locks", include_str!("../sql/0002_locks.sql")),
+];
 
 /// The table that counts the steps.
 const STEP_TABLE: &str = "session_step";
@@ -126,22 +129,25 @@ async fn suitable(client: &Client) -> Result<(), OpenError> {
 
 /// Asks for every permission at once: better now, by name, than at the first login.
 async fn permitted(client: &Client, names: &Names) -> Result<(), OpenError> {
-    let row = client
-        .query_one(
-            "SELECT concat_ws(', ', \
-                 CASE WHEN NOT has_table_privilege($1, 'SELECT') THEN 'SELECT' END, \
-                 CASE WHEN NOT has_table_privilege($1, 'INSERT') THEN 'INSERT' END, \
-                 CASE WHEN NOT has_table_privilege($1, 'UPDATE') THEN 'UPDATE' END, \
-                 CASE WHEN NOT has_table_privilege($1, 'DELETE') THEN 'DELETE' END, \
-                 CASE WHEN NOT has_sequence_privilege($2, 'USAGE') THEN 'USAGE of its sequence' END), current_user::text",
-            &[&names.qualified("session"), &names.qualified("session_range")],
-        )
-        .await?;
-    let (lacking, role): (String, String) = (row.get(0), row.get(1));
-    if lacking.is_empty() {
-        return Ok(());
+    for (table, sequence) in [("session", "session_range"), ("lock", "lock_token")] {
+        let row = client
+            .query_one(
+                "SELECT concat_ws(', ', \
+                     CASE WHEN NOT has_table_privilege($1, 'SELECT') THEN 'SELECT' END, \
+                     CASE WHEN NOT has_table_privilege($1, 'INSERT') THEN 'INSERT' END, \
+                     CASE WHEN NOT has_table_privilege($1, 'UPDATE') THEN 'UPDATE' END, \
+                     CASE WHEN NOT has_table_privilege($1, 'DELETE') THEN 'DELETE' END, \
+                     CASE WHEN NOT has_sequence_privilege($2, 'USAGE') THEN 'USAGE of its sequence' END), \
+                 current_user::text",
+                &[&names.qualified(table), &names.qualified(sequence)],
+            )
+            .await?;
+        let (lacking, role): (String, String) = (row.get(0), row.get(1));
+        if !lacking.is_empty() {
+            return Err(OpenError::Missing {
+                what: format!("permission {lacking} on {} for role {role}", names.qualified(table)),
+            });
+        }
     }
-    Err(OpenError::Missing {
-        what: format!("permission {lacking} on {} for role {role}", names.qualified("session")),
-    })
+    Ok(())
 }

@@ -5,7 +5,8 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use session_process::{
     Timestamp,
     store::{
-        BoxFuture, Change, Changes, Op, Outcome, Owner, Record, Removed, SessionKey, SessionStore, StoreError, Touch,
+        BoxFuture, Change, Changes, Notice, Op, Outcome, Owner, Record, Removed, SessionKey, SessionStore, StoreError,
+        Touch,
     },
 };
 use tokio::sync::{oneshot, watch};
@@ -17,9 +18,12 @@ use crate::{
     clock::DatabaseClock,
     connection::Connector,
     listener::{Listener, Own},
+    locks::{self, Ask, Locker},
     names::Names,
+    poller::Poller,
     queue::Queue,
-    reader::{self, Page, Read},
+    reader::{self, Page, Read, Serving},
+    recent::Recent,
     schema,
     sweeper::{Chore, Sweeper},
     writer::{Work, Writer},
@@ -43,6 +47,7 @@ struct Inner {
     writes: Vec<Arc<Queue<Work>>>,
     reads: Arc<Queue<Read>>,
     chores: Arc<Queue<Chore>>,
+    locks: Arc<Queue<Ask>>,
     notices: Arc<Notices>,
     coherence: Coherence,
     closing: watch::Sender<bool>,
@@ -104,6 +109,9 @@ impl PostgresStore {
             clock: DatabaseClock::new(builder.shift),
             timeout: builder.timeout,
             lock_timeout: builder.lock_timeout,
+            session_settings: builder.session_settings,
+            recent: Recent::new(builder.recent_bytes),
+            connected: watch::Sender::new(0),
         });
         let mut client = connector.connect(None).await.map_err(OpenError::Unreachable)?;
         schema::migrate(&mut client, &connector.names, builder.create_schema).await?;
@@ -122,6 +130,7 @@ impl PostgresStore {
                 .collect(),
             reads: Arc::new(Queue::new(READS)),
             chores: Arc::new(Queue::new(1_000)),
+            locks: Arc::new(Queue::new(locks::WAITING)),
             notices: Arc::clone(&notices),
             coherence: builder.coherence,
             closing,
@@ -138,8 +147,10 @@ impl PostgresStore {
             let writer = Writer::new(Arc::clone(&connector), Arc::clone(&notices), name()?, own.clone());
             until(Box::pin(writer.run(Arc::clone(queue))));
         }
+        let serving = Serving::default();
         for _ in 0..builder.readers.get() {
-            until(Box::pin(reader::run(Arc::clone(&connector), Arc::clone(&inner.reads))));
+            let reads = Arc::clone(&inner.reads);
+            until(Box::pin(reader::run(Arc::clone(&connector), reads, serving.join())));
         }
         let sweeper = Sweeper {
             connector: Arc::clone(&connector),
@@ -148,26 +159,40 @@ impl PostgresStore {
             own: own.clone(),
         };
         until(Box::pin(sweeper.run(Arc::clone(&inner.chores))));
-        if let Coherence::Listen { interval, patience } = builder.coherence {
-            let listener = Listener {
-                connector,
-                notices,
-                node: name()?,
-                own: own.clone(),
-                interval,
-                patience,
-            };
-            let mut changes = inner.notices.subscribe();
-            until(Box::pin(listener.run(closed)));
-            // Usually within milliseconds; if not, caches are used later.
-            let hearing = async {
-                while !matches!(
-                    changes.next().await,
-                    Some(session_process::store::Notice::Hearing) | None
-                ) {}
-            };
-            let _ = tokio::time::timeout(patience, hearing).await;
-        }
+        let locker = Locker {
+            connector: Arc::clone(&connector),
+            notices: Arc::clone(&notices),
+            node: name()?,
+        };
+        until(Box::pin(locker.run(Arc::clone(&inner.locks))));
+        let mut changes = inner.notices.subscribe();
+        let patience = match builder.coherence {
+            Coherence::Listen { interval, patience } => {
+                let listener = Listener {
+                    connector,
+                    notices,
+                    node: name()?,
+                    own: own.clone(),
+                    interval,
+                    patience,
+                };
+                until(Box::pin(listener.run(closed)));
+                patience
+            }
+            Coherence::Poll { interval } => {
+                let poller = Poller {
+                    connector,
+                    notices,
+                    interval,
+                };
+                until(Box::pin(poller.run(closed)));
+                builder.timeout
+            }
+            Coherence::Off => return Ok(Self(Arc::new(inner))),
+        };
+        // Usually within milliseconds; if not, caches are used later.
+        let hearing = async { while !matches!(changes.next().await, Some(Notice::Hearing) | None) {} };
+        let _ = tokio::time::timeout(patience, hearing).await;
         Ok(Self(Arc::new(inner)))
     }
 
@@ -191,6 +216,7 @@ impl PostgresStore {
     pub fn staleness_bound(&self) -> Option<Duration> {
         match self.0.coherence {
             Coherence::Listen { interval, patience } => Some(interval + patience),
+            Coherence::Poll { interval } => Some(interval),
             Coherence::Off => None,
         }
     }
@@ -221,6 +247,14 @@ impl PostgresStore {
         self.0.notices.close();
     }
 
+    pub(crate) fn locks(&self) -> &Queue<Ask> {
+        &self.0.locks
+    }
+
+    pub(crate) fn notices(&self) -> &Notices {
+        &self.0.notices
+    }
+
     fn writer(&self, key: &SessionKey) -> usize {
         // Keys are hashes: any byte is as good as another.
         usize::from(key.as_bytes()[30]) % self.0.writes.len()
@@ -239,6 +273,7 @@ impl Inner {
         self.closing.send_replace(true);
         self.reads.close();
         self.chores.close();
+        self.locks.close();
         self.writes.iter().for_each(|queue| queue.close());
     }
 }
@@ -251,7 +286,7 @@ impl Drop for Inner {
 }
 
 /// The task dropped the reply: it panicked, or its runtime ended.
-fn lost() -> StoreError {
+pub(crate) fn lost() -> StoreError {
     StoreError::Unavailable {
         context: "the store's task ended",
         source: None,

@@ -29,6 +29,7 @@ struct Statements {
     sweep: Statement,
     lock: Statement,
     notify: Statement,
+    clean: Statement,
 }
 
 impl Prepared for Statements {
@@ -37,6 +38,7 @@ impl Prepared for Statements {
             sweep: prepare(client, names, include_str!("../sql/sweep.sql")).await?,
             lock: prepare(client, names, "SELECT pg_try_advisory_xact_lock($1::bigint)").await?,
             notify: prepare(client, names, "SELECT pg_notify({channel_literal}, $1::text)").await?,
+            clean: prepare(client, names, include_str!("../sql/lock_clean.sql")).await?,
         })
     }
 }
@@ -141,6 +143,13 @@ impl Sweeper {
         } else {
             Vec::new()
         };
+        if alone {
+            let most = i64::try_from(SLICE).unwrap_or(i64::MAX);
+            client
+                .execute(&statements.clean, &[&shift, &most])
+                .await
+                .map_err(fail)?;
+        }
         client.batch_execute("COMMIT").await.map_err(fail)?;
         let looked_at = rows.first().map_or(Ok(0), |row| row::get::<i64>(row, 4))?;
         let mut gone = Vec::with_capacity(rows.len());

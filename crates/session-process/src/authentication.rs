@@ -47,7 +47,8 @@ impl<P: Process> Sessions<P> {
             Err(UpdateError::Missing) => Ok(false),
             Err(UpdateError::Refused(error) | UpdateError::Attribute(error)) => Err(error.into()),
             Err(UpdateError::Contended { attempts }) => Err(RecordError::Contended { attempts }),
-            Err(UpdateError::Changed { .. }) => Err(RecordError::Contended { attempts: 1 }),
+            // Neither is said of an update without a version or a lock.
+            Err(UpdateError::Changed { .. } | UpdateError::LockLost) => Err(RecordError::Contended { attempts: 1 }),
             Err(UpdateError::Store(error)) => Err(error.into()),
         }
     }

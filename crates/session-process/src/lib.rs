@@ -12,6 +12,7 @@ mod error;
 pub mod events;
 mod id;
 mod limits;
+pub mod locks;
 mod observe;
 mod process;
 pub mod records;

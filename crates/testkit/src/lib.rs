@@ -1,9 +1,11 @@
 //! What the tests of session-process share: named points to wait at instead of sleeping, a trap for secrets, the
-//! [`conformance`] suite that every store passes, and (feature `postgres`) a private PostgreSQL server.
+//! [`conformance`] suite that every store passes, [`locks`] for those that have some, and (feature `postgres`) a
+//! private PostgreSQL server.
 
 mod captured;
 pub mod conformance;
 mod gate;
+pub mod locks;
 mod long;
 #[cfg(all(unix, feature = "postgres"))]
 pub mod postgres;

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 
 use session_process::{
     Timestamp,
-    store::{AttributeMap, Create, Edit, Epoch, Expect, Notice, Record, SessionKey, Snapshot, StoreError, Version},
+    store::{AttributeMap, Change, Create, Edit, Expect, Notice, Record, SessionKey, Snapshot, StoreError, Version},
 };
 use tokio_postgres::{Client, Error, Row, Statement, types::ToSql};
 
 use super::{Group, Statements, Writer, judge};
-use crate::{attributes, error::store_error, row};
+use crate::{attributes, error::store_error, recent::Recent, row};
 
 /// How often a change is judged again because somebody was quicker, before it is given up. Each time somebody else's
 /// change went through.
@@ -42,8 +42,15 @@ pub(super) struct EditRow {
     expires_at: Option<i64>,
     idle_timeout: Option<i64>,
     accessed_at: Option<i64>,
-    attributes: Option<(String, i64)>,
+    attributes: Option<Column>,
     snapshot: Option<Snapshot>,
+}
+
+/// The column `attributes` and `attributes_end`, and what they were made of.
+struct Column {
+    text: String,
+    end: i64,
+    attributes: AttributeMap,
 }
 
 struct CreateRow {
@@ -53,22 +60,13 @@ struct CreateRow {
     label: Option<String>,
     expires_at: Option<i64>,
     idle_timeout: Option<i64>,
-    attributes: (String, i64),
+    attributes: Column,
     snapshot: Option<Snapshot>,
 }
 
 impl EditRow {
-    /// At the version that the change expects.
-    pub(super) fn blind(expect: Expect, edit: &Edit) -> Self {
-        Self::new(expect.version.unwrap_or_default(), expect.epoch, edit, None)
-    }
-
-    /// At the version of the record that it was judged by.
-    pub(super) fn of(record: &Record, edit: &Edit, attributes: Option<AttributeMap>) -> Self {
-        Self::new(record.version, None, edit, attributes)
-    }
-
-    fn new(version: Version, epoch: Option<Epoch>, edit: &Edit, attributes: Option<AttributeMap>) -> Self {
+    /// For a row that is exactly this, with attributes that have their versions already.
+    pub(super) fn new(expect: Expect, edit: &Edit, attributes: Option<AttributeMap>) -> Self {
         let mut sets = 0;
         let mut text = |new: &Option<Option<session_process::store::OwnerText>>, bit| {
             let new = new.as_ref()?;
@@ -85,8 +83,8 @@ impl EditRow {
         }
         let lifetime = edit.lifetime.unwrap_or_default();
         Self {
-            version: version.0.cast_signed(),
-            epoch: epoch.map(|epoch| epoch.0.cast_signed()),
+            version: expect.version.unwrap_or_default().0.cast_signed(),
+            epoch: expect.epoch.map(|epoch| epoch.0.cast_signed()),
             new_epoch: edit.epoch.map(|epoch| epoch.0.cast_signed()),
             sets,
             user_id,
@@ -95,7 +93,7 @@ impl EditRow {
             expires_at: lifetime.expires_at.map(Timestamp::as_micros),
             idle_timeout: lifetime.idle_timeout.map(row::micros),
             accessed_at: edit.accessed_at.map(Timestamp::as_micros),
-            attributes: attributes.map(|attributes| column(&attributes)),
+            attributes: attributes.map(Column::new),
             snapshot: edit.snapshot.clone().flatten(),
         }
     }
@@ -105,12 +103,14 @@ impl EditRow {
     }
 }
 
-/// The column `attributes`, and `attributes_end`.
-fn column(attributes: &AttributeMap) -> (String, i64) {
-    (
-        attributes::encode(attributes),
-        attributes::first_end(attributes).as_micros(),
-    )
+impl Column {
+    fn new(attributes: AttributeMap) -> Self {
+        Self {
+            text: attributes::encode(&attributes),
+            end: attributes::first_end(&attributes).as_micros(),
+            attributes,
+        }
+    }
 }
 
 impl Batch {
@@ -139,7 +139,7 @@ impl Batch {
 
     pub(super) fn create(&mut self, key: SessionKey, new: &Create, now: Timestamp) {
         // Which version that will be, only the database knows.
-        let attributes = attributes::stamped(&AttributeMap::new(), &new.attributes, Version(0), now);
+        let attributes = attributes::stamped(|_| None, &new.attributes, Version(0), now);
         self.creates.push(CreateRow {
             key,
             user_id: new.user_id.as_ref().map(|text| text.as_str().to_owned()),
@@ -147,9 +147,29 @@ impl Batch {
             label: new.label.as_ref().map(|text| text.as_str().to_owned()),
             expires_at: new.lifetime.expires_at.map(Timestamp::as_micros),
             idle_timeout: new.lifetime.idle_timeout.map(row::micros),
-            attributes: column(&attributes),
+            attributes: Column::new(attributes),
             snapshot: new.snapshot.clone(),
         });
+    }
+
+    /// After it was committed: what the next change of each record can be judged by.
+    pub(super) fn remember(self, written: &Written, recent: &Recent) {
+        let edits = self.saves.into_iter().chain(self.edits);
+        for (key, row) in edits {
+            match (written.versions.get(&key), row.attributes) {
+                (Some(version), Some(column)) => recent.wrote(key, *version, column.attributes),
+                (Some(version), None) => recent.moved(key, Version(row.version.cast_unsigned()), *version),
+                (None, _) => recent.forget(&key),
+            }
+        }
+        for row in self.creates {
+            if let Some(version) = written.versions.get(&row.key) {
+                recent.wrote(row.key, *version, row.attributes.attributes);
+            }
+        }
+        for (key, ..) in self.deletes {
+            recent.forget(&key);
+        }
     }
 
     /// In the order of the keys: so all nodes lock rows in one order.
@@ -177,20 +197,22 @@ impl Writer {
                 return Ok(());
             }
             let now = self.link.connector.clock.now();
-            let look = |index: &&usize| judged_before || !is_blind(group.change(**index));
-            let keys: Vec<SessionKey> = open.iter().filter(look).map(|index| group.change(*index).key).collect();
-            let found = self.look(&keys).await?;
             let mut batch = Batch::default();
-            let mut waiting = Vec::with_capacity(open.len());
+            let (mut waiting, mut looked_at) = (Vec::with_capacity(open.len()), Vec::new());
             for index in open {
                 let change = group.change(index);
-                let outcome = if judged_before || !is_blind(change) {
-                    judge::by_record(change, found.get(&change.key), &mut batch, now)?
+                // What somebody was quicker with is looked at.
+                if judged_before || !self.without_a_look(change, &mut batch, now)? {
+                    looked_at.push(index);
                 } else {
-                    judge::blindly(change, &mut batch, now)?;
-                    None
-                };
-                match outcome {
+                    waiting.push(index);
+                }
+            }
+            let keys: Vec<SessionKey> = looked_at.iter().map(|index| group.change(*index).key).collect();
+            let found = self.look(&keys).await?;
+            for index in looked_at {
+                let change = group.change(index);
+                match judge::by_record(change, found.get(&change.key), &mut batch, now)? {
                     Some(outcome) => group.set(index, outcome),
                     None => waiting.push(index),
                 }
@@ -221,6 +243,21 @@ impl Writer {
             return Ok(());
         }
         Err(StoreError::Overloaded)
+    }
+
+    /// Puts the change into the batch, if the statement's `WHERE` is judge enough or what is known of the record is.
+    fn without_a_look(&self, change: &Change, batch: &mut Batch, now: Timestamp) -> Result<bool, StoreError> {
+        if judge::is_blind(change) {
+            judge::blindly(change, batch, now)?;
+            return Ok(true);
+        }
+        match self.link.connector.recent.get(&change.key) {
+            Some(known) if judge::is_enough(change, &known) => {
+                judge::by_known(change, &known, batch, now)?;
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
     }
 
     /// The live records under these keys.
@@ -269,12 +306,9 @@ impl Writer {
         } else {
             run(client, statements, &batch, heads).await?
         };
+        batch.remember(&written, &self.link.connector.recent);
         Ok(written)
     }
-}
-
-fn is_blind(change: &session_process::store::Change) -> bool {
-    judge::is_blind(change)
 }
 
 pub(super) fn records(rows: &[Row]) -> Result<HashMap<SessionKey, Record>, StoreError> {
@@ -385,8 +419,8 @@ async fn creates(
     let labels: Vec<_> = rows.iter().map(|row| row.label.as_deref()).collect();
     let expires: Vec<_> = rows.iter().map(|row| row.expires_at).collect();
     let idle: Vec<_> = rows.iter().map(|row| row.idle_timeout).collect();
-    let attributes: Vec<_> = rows.iter().map(|row| row.attributes.0.as_str()).collect();
-    let ends: Vec<_> = rows.iter().map(|row| row.attributes.1).collect();
+    let attributes: Vec<_> = rows.iter().map(|row| row.attributes.text.as_str()).collect();
+    let ends: Vec<_> = rows.iter().map(|row| row.attributes.end).collect();
     let snapshots = Snapshots::of(rows.iter().map(|row| row.snapshot.as_ref()));
     client
         .query(
@@ -427,9 +461,11 @@ async fn edits(
     let sets: Vec<_> = rows().map(|row| row.sets).collect();
     let accessed: Vec<_> = rows().map(|row| row.accessed_at).collect();
     let attributes: Vec<_> = rows()
-        .map(|row| row.attributes.as_ref().map(|(text, _)| text.as_str()))
+        .map(|row| row.attributes.as_ref().map(|column| column.text.as_str()))
         .collect();
-    let ends: Vec<_> = rows().map(|row| row.attributes.as_ref().map(|(_, end)| *end)).collect();
+    let ends: Vec<_> = rows()
+        .map(|row| row.attributes.as_ref().map(|column| column.end))
+        .collect();
     let snapshots = Snapshots::of(rows().map(|row| row.snapshot.as_ref()));
     if is_save {
         let parameters: &[&(dyn ToSql + Sync)] = &[

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 
-use session_process::store::{Change, Op, Outcome, OwnerText, SessionKey, StoreError};
+use session_process::store::{Change, Fence, Op, Outcome, OwnerText, SessionKey, StoreError};
 
 use super::{Reply, Writer};
 
@@ -102,24 +102,33 @@ impl Writer {
             by_key.entry(group.change(index).key).or_default().push_back(index);
         }
         while !by_key.is_empty() {
-            let (mut plain, mut limited, mut users) = (Vec::new(), Vec::new(), HashSet::new());
+            let (mut plain, mut guarded, mut users) = (Vec::new(), Vec::new(), HashSet::new());
             for waiting in by_key.values_mut() {
                 let Some(index) = waiting.front().copied() else {
                     continue;
                 };
-                match limit(group.change(index)) {
-                    None => plain.push(index),
+                let change = group.change(index);
+                match limit(change) {
                     // One of each user at a time, so that each is counted before the next.
-                    Some(user) if users.insert(user.clone()) => limited.push(index),
-                    Some(_) => continue,
+                    Some(user) if !users.insert(user.clone()) => continue,
+                    None if fence(change).is_none() => plain.push(index),
+                    _ => guarded.push(index),
                 }
                 waiting.pop_front();
             }
             by_key.retain(|_, waiting| !waiting.is_empty());
             self.plain(group, plain).await?;
-            self.limited(group, limited).await?;
+            self.guarded(group, guarded).await?;
         }
         Ok(())
+    }
+}
+
+/// The lock under which a change is made.
+pub(super) fn fence(change: &Change) -> Option<Fence> {
+    match &change.op {
+        Op::Edit(edit) => edit.fence,
+        _ => None,
     }
 }
 

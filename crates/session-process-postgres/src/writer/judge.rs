@@ -2,11 +2,14 @@
 
 use session_process::{
     Timestamp,
-    store::{Change, Conflict, Edit, Op, Outcome, Record, StoreError, Version},
+    store::{Attribute, AttributeMap, Change, Conflict, Edit, Expect, Op, Outcome, Record, StoreError, Version},
 };
 
 use super::batch::{Batch, EditRow};
-use crate::attributes;
+use crate::{attributes, recent::Known};
+
+/// Changes of a session from one number of the sequence to the next.
+const RANGE: u64 = 1 << 16;
 
 /// Whether a change needs no look at its record: the statement itself finds out whether it may.
 pub(super) fn is_blind(change: &Change) -> bool {
@@ -23,9 +26,39 @@ pub(super) fn blindly(change: &Change, batch: &mut Batch, now: Timestamp) -> Res
     match &change.op {
         Op::Create(new) => batch.create(change.key, new, now),
         Op::Delete => batch.delete(change.key, change.expect),
-        Op::Edit(edit) => batch.edit(change.key, EditRow::blind(change.expect, edit)),
+        Op::Edit(edit) => batch.edit(change.key, EditRow::new(change.expect, edit, None)),
         _ => return Err(unknown()),
     }
+    Ok(())
+}
+
+/// Whether what is known of a record is enough to judge the change, without a look at it: the statement finds out
+/// whether that is still so.
+pub(super) fn is_enough(change: &Change, known: &Known) -> bool {
+    match &change.op {
+        Op::Edit(edit) => {
+            edit.attributes.is_some()
+                && edit.epoch.is_none()
+                && change.expect.version.is_none_or(|version| version == known.version)
+        }
+        _ => false,
+    }
+}
+
+/// Puts an edit into the batch, by what is known.
+pub(super) fn by_known(change: &Change, known: &Known, batch: &mut Batch, now: Timestamp) -> Result<(), StoreError> {
+    let Op::Edit(edit) = &change.op else {
+        return Err(unknown());
+    };
+    let new = edit.attributes.as_ref().map(|new| {
+        let version = next(known.version);
+        attributes::stamped(|name| known.get(name), new, version, now)
+    });
+    let expect = Expect {
+        version: Some(known.version),
+        ..change.expect
+    };
+    batch.edit(change.key, EditRow::new(expect, edit, new));
     Ok(())
 }
 
@@ -54,7 +87,14 @@ pub(super) fn by_record(
             if edit.epoch.is_some_and(|epoch| epoch <= record.epoch) {
                 return Ok(Some(Err(Conflict::Epoch { epoch: record.epoch })));
             }
-            batch.edit(change.key, EditRow::of(record, edit, new_attributes(record, edit, now)));
+            let expect = Expect {
+                version: Some(record.version),
+                epoch: None,
+            };
+            batch.edit(
+                change.key,
+                EditRow::new(expect, edit, new_attributes(record, edit, now)),
+            );
         }
         _ => return Err(unknown()),
     }
@@ -77,19 +117,23 @@ pub(super) fn conflict(change: &Change, record: &Record) -> Option<Conflict> {
 }
 
 /// The attributes after an edit; `None`: as they were.
-fn new_attributes(record: &Record, edit: &Edit, now: Timestamp) -> Option<session_process::store::AttributeMap> {
-    let version = Version(record.version.0 + 1);
+fn new_attributes(record: &Record, edit: &Edit, now: Timestamp) -> Option<AttributeMap> {
+    let old = |name: &str| -> Option<&Attribute> { record.attributes.get(name) };
+    let version = next(record.version);
     match &edit.attributes {
-        Some(new) => Some(attributes::stamped(&record.attributes, new, version, now)),
+        Some(new) => Some(attributes::stamped(old, new, version, now)),
         // Whatever may expire is written anew: it may expire between here and the database.
-        None if attributes::first_end(&record.attributes) < Timestamp::MAX => Some(attributes::stamped(
-            &record.attributes,
-            &record.attributes,
-            version,
-            now,
-        )),
+        None if attributes::first_end(&record.attributes) < Timestamp::MAX => {
+            Some(attributes::stamped(old, &record.attributes, version, now))
+        }
         None => None,
     }
+}
+
+/// The version after this one, or 0 where only the database knows: there a new number is drawn, and `born` set to it.
+fn next(version: Version) -> Version {
+    let next = version.0 + 1;
+    Version(if next.is_multiple_of(RANGE) { 0 } else { next })
 }
 
 fn unknown() -> StoreError {

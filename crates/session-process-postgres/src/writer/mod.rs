@@ -10,8 +10,8 @@
 
 mod batch;
 mod group;
+mod guarded;
 mod judge;
-mod limited;
 mod rotate;
 mod touch;
 
@@ -52,12 +52,13 @@ pub(crate) struct Statements {
     rotate: Statement,
     lock: Statement,
     take_away: Statement,
+    fence: Statement,
 }
 
 impl Prepared for Statements {
     async fn prepare(client: &Client, names: &Names) -> Result<Self, tokio_postgres::Error> {
         let prepare = |sql| prepare(client, names, sql);
-        let (save, edit, create, delete, touch, load, of_users, both, rotate, lock, take_away) = tokio::try_join!(
+        let (save, edit, create, delete, touch, load, of_users, both, rotate, lock, take_away, fence) = tokio::try_join!(
             prepare(include_str!("../../sql/save.sql")),
             prepare(include_str!("../../sql/edit.sql")),
             prepare(include_str!("../../sql/create.sql")),
@@ -69,6 +70,7 @@ impl Prepared for Statements {
             prepare(include_str!("../../sql/rotate.sql")),
             prepare("SELECT pg_advisory_xact_lock(g.key) FROM unnest($1::bigint[]) AS g (key)"),
             prepare("DELETE FROM {session} WHERE key = $1"),
+            prepare(include_str!("../../sql/lock_fence.sql")),
         )?;
         Ok(Self {
             save,
@@ -82,6 +84,7 @@ impl Prepared for Statements {
             rotate,
             lock,
             take_away,
+            fence,
         })
     }
 }
@@ -178,7 +181,7 @@ impl Writer {
     }
 
     async fn roll_back(&mut self) {
-        if self.link.lost() {
+        if self.link.is_down() || self.link.lost() {
             return;
         }
         let limit = self.link.connector.timeout;

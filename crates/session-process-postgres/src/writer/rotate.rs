@@ -80,6 +80,7 @@ impl Writer {
             .await?;
         client.batch_execute("COMMIT").await?;
         let new = row::version(&row, 1).map_err(Failed::Otherwise)?;
+        self.link.connector.recent.forget(&from);
         group.set(index, Ok(Changed::to(new)));
         self.notices.tell([
             Notice::Removed {

@@ -1,3 +1,4 @@
 //! What every store must do.
 
 testkit::store_conformance!(crate::support::fresh);
+testkit::lock_conformance!(crate::support::fresh);

@@ -1,15 +1,21 @@
 //! The store as its users meet it. One file a concern; names are facts.
 
+mod away;
 mod clocks;
 mod conformance;
 mod crash;
 mod failures;
 mod faults;
 mod gopgsession;
+mod locks;
 mod network;
 mod nodes;
+mod polling;
+mod readers;
+mod recent;
 mod schema;
 mod support;
+mod tls;
 mod totals;
 mod tower_sessions;
 mod traffic;

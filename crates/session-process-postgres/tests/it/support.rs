@@ -8,10 +8,11 @@ use std::{
     time::Duration,
 };
 
-use session_process::store::{Change, Expect, Op, Outcome, SessionKey, SessionStore};
+use session_process::store::{Change, Expect, LockStore, Op, Outcome, SessionKey, SessionStore};
 use session_process_postgres::{Builder, PostgresStore};
 use testkit::{
     conformance::StoreUnderTest,
+    locks::LocksUnderTest,
     postgres::{Database, Server},
 };
 
@@ -31,6 +32,12 @@ impl StoreUnderTest for Fresh {
     fn advance(&self, by: Duration) {
         let by = i64::try_from(by.as_micros()).expect("a test's time");
         self.clock.fetch_add(by, Ordering::AcqRel);
+    }
+}
+
+impl LocksUnderTest for Fresh {
+    fn locks(&self) -> Arc<dyn LockStore> {
+        Arc::new(self.store.clone())
     }
 }
 

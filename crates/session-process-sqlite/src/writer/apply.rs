@@ -162,6 +162,11 @@ fn edit(
     now: Timestamp,
     notices: &mut Vec<Notice>,
 ) -> rusqlite::Result<Outcome> {
+    if edit.fence.is_some() {
+        return Err(rusqlite::Error::ToSqlConversionFailure(
+            "a change under a lock, and this store has no locks".into(),
+        ));
+    }
     if edit.epoch.is_some_and(|epoch| epoch <= before.epoch) {
         return Ok(Err(Conflict::Epoch { epoch: before.epoch }));
     }

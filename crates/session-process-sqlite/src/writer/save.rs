@@ -61,6 +61,7 @@ fn of_this_kind(change: &Change) -> Option<(Version, &Snapshot, Option<Timestamp
         epoch: None,
         accessed_at,
         limit: _,
+        fence: None,
     } = &**edit
     else {
         return None;

@@ -70,7 +70,7 @@ impl Listener {
                 }
             }
             Notice::Deaf => {
-                core.cache.distrust();
+                core.cache.deafen(core.now());
                 core.events.emit(|| Event::RecordCacheCleared { reason: "deaf" });
             }
             Notice::Hearing => {

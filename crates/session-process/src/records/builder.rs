@@ -82,6 +82,15 @@ impl RecordsBuilder {
         self
     }
 
+    /// For how long cached sessions are served while the store is away, counted from when it was last heard: reads of
+    /// them ask the store first, for a fifth of a second, and their views are not
+    /// [current](super::SessionView::is_current). Writes fail as ever. `None`: not at all, and a read is an error.
+    /// Default: `None`.
+    pub fn cached_while_away(mut self, bound: impl Into<Option<Duration>>) -> Self {
+        self.config.cached_while_away = bound.into();
+        self
+    }
+
     /// When accesses go to the store: after this time, or when this many sessions were used. Default: 60 seconds,
     /// 100,000 sessions.
     pub fn access_flush(mut self, interval: Duration, sessions: usize) -> Self {
@@ -131,7 +140,7 @@ impl RecordsBuilder {
                 clock,
                 limit: config.store_timeout,
             },
-            cache: RecordCache::new(config.cache, config.cache_max_age),
+            cache: RecordCache::new(config.cache, config.cache_max_age, config.cached_while_away),
             accesses: Accesses::new(config.access_interval, config.access_batch),
             loads: Default::default(),
             desks: Default::default(),

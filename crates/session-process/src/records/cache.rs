@@ -6,12 +6,14 @@
 //!    were lost) is told to the flight under the same lock. So what the flight brings home is put in only if it is no
 //!    older than everything that was learned.
 //! 3. No version in the cache gives way to an older one.
+//! 4. While changes are not reported, nothing is served as current. What was known before stays only where it may be
+//!    served as that, and goes when they are reported again.
 
 use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicI64, Ordering},
     },
     time::Duration,
 };
@@ -38,6 +40,10 @@ pub(super) struct RecordCache {
     /// Changes are reported. Without that, nothing that is cached may be served.
     trusted: AtomicBool,
     max_age: Duration,
+    /// How long what was known may be served while the store is away.
+    while_away: Option<Duration>,
+    /// Since when changes are not reported, by the store's clock, in microseconds.
+    deaf_since: AtomicI64,
 }
 
 /// What was learned about a session since the first of its flights began.
@@ -61,7 +67,7 @@ impl Weighter<SessionKey, Arc<Entry>> for Weigh {
 }
 
 impl RecordCache {
-    pub(super) fn new(limit: CacheLimit, max_age: Duration) -> Self {
+    pub(super) fn new(limit: CacheLimit, max_age: Duration, while_away: Option<Duration>) -> Self {
         let (entries, weight, bytes) = match limit {
             CacheLimit::Entries(entries) => (entries, entries, false),
             // What a session with a few attributes takes.
@@ -77,6 +83,8 @@ impl RecordCache {
             flights: std::array::from_fn(|_| Mutex::default()),
             trusted: AtomicBool::new(true),
             max_age,
+            while_away,
+            deaf_since: AtomicI64::new(0),
         }
     }
 
@@ -127,10 +135,35 @@ impl RecordCache {
 
     /// Whatever was known of any session may be wrong.
     pub(super) fn clear(&self) {
+        self.doubt_flights();
+        self.map.clear();
+    }
+
+    fn doubt_flights(&self) {
         for shard in &self.flights {
             shard.lock().values_mut().for_each(|known| known.doubtful = true);
         }
-        self.map.clear();
+    }
+
+    /// Changes are not reported from now on, and will be again.
+    pub(super) fn deafen(&self, now: Timestamp) {
+        if self.while_away.is_none() {
+            return self.distrust();
+        }
+        if self.trusted.swap(false, Ordering::AcqRel) {
+            self.deaf_since.store(now.as_micros(), Ordering::Release);
+        }
+        self.doubt_flights();
+    }
+
+    /// What was known of a session when changes were last reported, or since, if that may still be served.
+    pub(super) fn known_while_away(&self, key: &SessionKey, now: Timestamp) -> Option<Arc<Entry>> {
+        let bound = self.while_away.filter(|_| !self.is_trusted())?;
+        let since = Timestamp::from_micros(self.deaf_since.load(Ordering::Acquire));
+        if now.saturating_since(since) > bound {
+            return None;
+        }
+        self.map.get(key).filter(|entry| entry.is_live(now))
     }
 
     /// Nobody reports changes any more.

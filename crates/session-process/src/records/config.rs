@@ -18,6 +18,7 @@ use crate::{
 /// | `idle_timeout` | 48 h | 48 h | Who skips a day is still signed in. |
 /// | `cache` | 10,000 sessions | 1,000 | A session without attributes takes about 0.5 KiB. |
 /// | `cache_max_age` | 60 s | absent, later 1 h | The longest that a lost notice can matter; and how long a cached session is read while the store is away. |
+/// | `cached_while_away` | absent: not at all | for good | A session that was ended elsewhere would go on meanwhile. Who would rather have that than 503 says for how long. |
 /// | `access_interval`, `access_batch` | 60 s, 100,000 | 10 min, 5,000 | The list of one's sessions shows when each was last used, and one write a minute and session costs a store little. With 5,000, a node with 10,000 active sessions would write at each use; 100,000 take some 20 MB. |
 /// | `cleanup_interval`, `cleanup_slice` | 60 s, 500 | 1 h, all | What has expired is absent without it; but processes and pages hear of their end by it. |
 /// | `store_timeout` | 3 s | none | A visitor waits no longer, and a late answer is worse than "try again". |
@@ -37,6 +38,9 @@ pub struct RecordsConfig {
     pub cache: CacheLimit,
     /// How long a cached session is served before it is read again, whether or not a change was reported.
     pub cache_max_age: Duration,
+    /// For how long cached sessions are served while the store is away and can't report changes; each view says so by
+    /// [`is_current`](super::SessionView::is_current). `None`: not at all.
+    pub cached_while_away: Option<Duration>,
     /// How long accesses gather in memory, at the most. Less for sessions whose idle timeout is near: see
     /// [`SessionRecords`](super::SessionRecords).
     pub access_interval: Duration,
@@ -75,6 +79,7 @@ impl Default for RecordsConfig {
             idle_timeout: Some(MINUTE * 60 * 48),
             cache: CacheLimit::Entries(10_000),
             cache_max_age: MINUTE,
+            cached_while_away: None,
             access_interval: MINUTE,
             access_batch: 100_000,
             cleanup_interval: Some(MINUTE),

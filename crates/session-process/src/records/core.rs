@@ -1,6 +1,6 @@
 //! [`Core`]: what all parts of the records share, and the two ways to the store: reading and committing.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::runtime::Handle;
 
@@ -16,11 +16,15 @@ use super::{
 };
 use crate::{
     Timestamp,
+    clock::nanos,
     events::{Event, Events},
     store::{
         Change, Changed, Conflict, Expect, Op, OwnerLimitPolicy, OwnerText, Removed, SessionKey, StoreError, Version,
     },
 };
+
+/// How long a store that may be away is asked before what is known is served.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 pub(super) struct Core {
     pub(super) config: RecordsConfig,
@@ -64,6 +68,27 @@ impl Core {
             return Ok(self.live(loaded.entry));
         }
         self.find_fresh(key).await
+    }
+
+    /// The same; while the store is away, what was known of the session, for as long as that may be served. `false`: it
+    /// is that.
+    pub(super) async fn find_or_known(
+        self: &Arc<Self>,
+        key: SessionKey,
+        at_least: Version,
+    ) -> Result<(Option<Arc<Entry>>, bool), StoreError> {
+        let known = self.cache.known_while_away(&key, self.now());
+        let Some(known) = known.filter(|entry| entry.record.version >= at_least) else {
+            return self.find(key, at_least).await.map(|found| (found, true));
+        };
+        // It may be the notices alone that don't come.
+        let clock = &self.backend.clock;
+        let patience = clock.now().saturating_add(nanos(PATIENCE));
+        match clock.before(patience, self.find(key, at_least)).await {
+            Some(Ok(found)) => Ok((found, true)),
+            Some(Err(error)) if !error.is_transient() => Err(error),
+            _ => Ok((Some(known), false)),
+        }
     }
 
     /// A live session as it is in the store now.
@@ -131,7 +156,7 @@ impl Core {
                 match &conflict {
                     Conflict::Version { version, .. } => self.cache.learn(&key, *version, false),
                     Conflict::Missing | Conflict::Exists | Conflict::Epoch { .. } => self.cache.doubt(&key),
-                    Conflict::OwnerLimit { .. } => {}
+                    Conflict::OwnerLimit { .. } | Conflict::Fence { .. } => {}
                 }
                 return Ok(Err(conflict));
             }

@@ -43,7 +43,8 @@ impl RecordError {
             Conflict::Missing => Self::Missing,
             Conflict::Exists => Self::Exists,
             Conflict::OwnerLimit { max } => Self::OwnerLimit { max },
-            Conflict::Version { .. } | Conflict::Epoch { .. } => Self::Contended { attempts },
+            // Nothing that answers with this error is done under a lock.
+            Conflict::Version { .. } | Conflict::Epoch { .. } | Conflict::Fence { .. } => Self::Contended { attempts },
         }
     }
 
@@ -84,6 +85,9 @@ pub enum UpdateError<E> {
         /// How often it was tried.
         attempts: u32,
     },
+    /// The lock under which it was to be done has been lost: somebody else has it, or it was given up.
+    #[error("the lock under which the session was to be changed has been lost")]
+    LockLost,
     /// The closure left an attribute that may not be.
     #[error("the attributes break a limit")]
     Attribute(#[source] AttributeError),

@@ -18,8 +18,8 @@ use crate::{
     Attributes, SessionId, Timestamp,
     events::Subscriber,
     store::{
-        AttributeMap, Change, Edit, Expect, Lifetime, Op, Owner, OwnerText, SessionKey, SessionStore, StoreError,
-        Touch, Version,
+        AttributeMap, Change, Edit, Expect, Fence, Lifetime, Op, Owner, OwnerText, SessionKey, SessionStore,
+        StoreError, Touch, Version,
     },
 };
 
@@ -123,12 +123,10 @@ impl SessionRecords {
         match self.core.cache.get(&key, now) {
             Some(entry) if !entry.is_nearly_unused(now) => {
                 self.core.accesses.note(&entry, now);
-                Ok(Some(SessionView { entry, now }))
+                let current = true;
+                Ok(Some(SessionView { entry, now, current }))
             }
-            _ => {
-                let found = self.core.find(key, Version::default()).await?;
-                self.used(found).await
-            }
+            _ => self.find_used(key, Version::default()).await,
         }
     }
 
@@ -140,8 +138,11 @@ impl SessionRecords {
     /// # Cancel safety
     /// Safe.
     pub async fn peek(&self, id: &SessionId) -> Result<Option<SessionView>, StoreError> {
-        let found = self.core.find(SessionKey::of(id), Version::default()).await?;
-        Ok(found.map(|entry| self.view(entry)))
+        let (found, current) = self.core.find_or_known(SessionKey::of(id), Version::default()).await?;
+        Ok(found.map(|entry| SessionView {
+            current,
+            ..self.view(entry)
+        }))
     }
 
     /// A session as it is in the store, whatever the cache says. A use.
@@ -166,8 +167,7 @@ impl SessionRecords {
     /// # Cancel safety
     /// Safe.
     pub async fn get_at_least(&self, id: &SessionId, version: Version) -> Result<Option<SessionView>, StoreError> {
-        let found = self.core.find(SessionKey::of(id), version).await?;
-        self.used(found).await
+        self.find_used(SessionKey::of(id), version).await
     }
 
     /// Changes attributes: `change` is given those that are there, and what it leaves is saved before this returns.
@@ -259,6 +259,39 @@ impl SessionRecords {
             ..Edit::default()
         })
         .await
+    }
+
+    /// As [`update`](Self::update), **under a lock**: what `change` leaves is saved only if the lock was not lost before
+    /// it was. So a holder that was paused for longer than its lease can't overwrite what the next one did. Saved by
+    /// itself, not together with other updates; where `change` leaves everything as it was, nobody asks about the lock.
+    ///
+    /// ```
+    /// use session_process::{SessionId, locks::Locks, records::SessionRecords, store::LockName};
+    ///
+    /// async fn pay(records: &SessionRecords, locks: &Locks, id: &SessionId) -> Result<(), Box<dyn std::error::Error>> {
+    ///     let lock = locks.lock(LockName::of_session(id, "payment")).await?;
+    ///     // ... whatever takes long, and must not happen twice at a time ...
+    ///     records.update_under(id, lock.fence(), |attributes| attributes.insert("paid", true)).await?;
+    ///     lock.release().await?;
+    ///     Ok(())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    /// [`LockLost`](UpdateError::LockLost), or as `update`. A store without locks fails.
+    ///
+    /// # Panics
+    /// If `change` does. Nothing is saved then.
+    ///
+    /// # Cancel safety
+    /// As `update`.
+    pub async fn update_under<T, E>(
+        &self,
+        id: &SessionId,
+        lock: Fence,
+        change: impl FnMut(&mut Attributes) -> Result<T, E>,
+    ) -> Result<T, UpdateError<E>> {
+        self.core.update_under(SessionKey::of(id), lock, change).await
     }
 
     /// Gives a session to a user, at login, or (`None`) to nobody. The limit on a user's sessions counts it. Change
@@ -473,7 +506,10 @@ impl SessionRecords {
                 Err(UpdateError::Missing) => {}
                 Err(UpdateError::Refused(never)) => match never {},
                 Err(UpdateError::Contended { attempts }) => return Err(RecordError::Contended { attempts }),
-                Err(UpdateError::Changed { .. }) => return Err(RecordError::Contended { attempts: 1 }),
+                // No lock was asked for.
+                Err(UpdateError::Changed { .. } | UpdateError::LockLost) => {
+                    return Err(RecordError::Contended { attempts: 1 });
+                }
                 Err(UpdateError::Attribute(error)) => return Err(error.into()),
                 Err(UpdateError::Store(error)) => return Err(error.into()),
             }
@@ -541,6 +577,21 @@ impl SessionRecords {
         SessionView {
             entry,
             now: self.core.now(),
+            current: true,
+        }
+    }
+
+    async fn find_used(&self, key: SessionKey, at_least: Version) -> Result<Option<SessionView>, StoreError> {
+        match self.core.find_or_known(key, at_least).await? {
+            (Some(entry), false) => {
+                // The store is told of the use when it is back.
+                self.core.accesses.note(&entry, self.core.now());
+                Ok(Some(SessionView {
+                    current: false,
+                    ..self.view(entry)
+                }))
+            }
+            (found, _) => self.used(found).await,
         }
     }
 

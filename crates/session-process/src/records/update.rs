@@ -19,7 +19,9 @@ use crate::{
     Attributes, Timestamp,
     attributes::Limits,
     events::Event,
-    store::{Attribute, AttributeMap, Change, Changed, Conflict, Edit, Expect, Op, SessionKey, StoreError, Version},
+    store::{
+        Attribute, AttributeMap, Change, Changed, Conflict, Edit, Expect, Fence, Op, SessionKey, StoreError, Version,
+    },
 };
 
 /// Which updates are under way on this node, by session.
@@ -209,7 +211,7 @@ impl Core {
             let change = Change {
                 key,
                 expect: Self::expect(&entry),
-                op: set(left),
+                op: set(left, None),
             };
             let outcome = self.commit(change, Some(entry)).await.map_err(UpdateError::Store)?;
             drop(turn);
@@ -224,6 +226,43 @@ impl Core {
             }
         }
         ran.result.map_err(UpdateError::Refused)
+    }
+
+    /// Runs the closure in turn, and commits what it did by itself, under the lock.
+    pub(super) async fn update_under<T, E>(
+        self: &Arc<Self>,
+        key: SessionKey,
+        fence: Fence,
+        mut closure: impl FnMut(&mut Attributes) -> Result<T, E>,
+    ) -> Result<T, UpdateError<E>> {
+        let desk = self.desks.at(key);
+        // As long as we have the turn no round begins, so of this node at most the one that flies is first.
+        let _turn = desk.turn.lock().await;
+        let attempts = self.config.update_attempts;
+        for _ in 0..attempts {
+            let found = self.find(key, Version::default()).await.map_err(UpdateError::Store)?;
+            let entry = found.ok_or(UpdateError::Missing)?;
+            let found = entry.record.attributes.clone();
+            let ran = run(&mut closure, found, self.now(), self.config.attributes)?;
+            let Some(left) = ran.left else {
+                return ran.result.map_err(UpdateError::Refused);
+            };
+            let change = Change {
+                key,
+                expect: Self::expect(&entry),
+                op: set(left, Some(fence)),
+            };
+            match self.commit(change, Some(entry)).await.map_err(UpdateError::Store)? {
+                Ok(done) => {
+                    self.saved(key, &done.changed, 1, None);
+                    return ran.result.map_err(UpdateError::Refused);
+                }
+                Err(Conflict::Version { .. } | Conflict::Epoch { .. }) => self.conflicted(key, 1),
+                Err(Conflict::Fence { .. }) => return Err(UpdateError::LockLost),
+                Err(_) => return Err(UpdateError::Missing),
+            }
+        }
+        Err(UpdateError::Contended { attempts })
     }
 
     /// Runs the closure and puts all attributes in place of what anybody else has written meanwhile.
@@ -261,7 +300,7 @@ impl Core {
             let change = Change {
                 key,
                 expect: Expect::default(),
-                op: set(left),
+                op: set(left, None),
             };
             match self.commit(change, None).await.map_err(UpdateError::Store)? {
                 Ok(done) => self.saved(key, &done.changed, 1, None),
@@ -386,7 +425,7 @@ impl Driver {
         let change = Change {
             key,
             expect: Core::expect(&base),
-            op: set(round.attributes.clone()),
+            op: set(round.attributes.clone(), None),
         };
         let since = core.events.listened().then(Instant::now);
         match core.commit_here(change, Some(base)).await {
@@ -413,9 +452,10 @@ impl Drop for Driver {
     }
 }
 
-fn set(attributes: AttributeMap) -> Op {
+fn set(attributes: AttributeMap, fence: Option<Fence>) -> Op {
     Op::Edit(Box::new(Edit {
         attributes: Some(attributes),
+        fence,
         ..Edit::default()
     }))
 }

@@ -18,9 +18,17 @@ use crate::{
 pub struct SessionView {
     pub(super) entry: Arc<Entry>,
     pub(super) now: Timestamp,
+    pub(super) current: bool,
 }
 
 impl SessionView {
+    /// Whether it is the session as the store has it, as far as that can be known. `false`: the store is away, and this
+    /// is what was known before; see [`cached_while_away`](super::RecordsBuilder::cached_while_away).
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.current
+    }
+
     fn record(&self) -> &Record {
         &self.entry.record
     }

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use super::{AttributeMap, Epoch, Lifetime, OwnerText, Record, SessionKey, Snapshot, Version};
+use super::{AttributeMap, Epoch, Fence, Lifetime, LockKey, OwnerText, Record, SessionKey, Snapshot, Version};
 use crate::Timestamp;
 
 /// One change to one record.
@@ -82,6 +82,9 @@ pub struct Edit {
     pub accessed_at: Option<Timestamp>,
     /// How many sessions the new user may have, this one among them, where `user_id` changes.
     pub limit: Option<OwnerLimit>,
+    /// The lock under which this is done: [`Conflict::Fence`] if its token is not the newest. A store that has no locks
+    /// (see [`LockStore`](super::LockStore)) fails: it never does under a fence what it can't see to.
+    pub fence: Option<Fence>,
 }
 
 /// How many sessions a user may have.
@@ -163,6 +166,12 @@ pub enum Conflict {
     OwnerLimit {
         /// The limit.
         max: NonZeroU32,
+    },
+    /// The lock under which this was to be done has been lost: somebody else has it, or it was given up.
+    #[error("the lock under which the session was to be changed has been lost")]
+    Fence {
+        /// Which lock.
+        lock: LockKey,
     },
 }
 

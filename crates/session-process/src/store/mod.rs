@@ -8,6 +8,7 @@ mod change;
 mod effect;
 mod error;
 mod key;
+mod lock;
 mod memory;
 mod record;
 
@@ -20,6 +21,7 @@ pub use self::{
     },
     error::StoreError,
     key::SessionKey,
+    lock::{Acquired, Fence, Holder, LockKey, LockName, LockStore, Token},
     memory::MemoryStore,
     record::{Attribute, AttributeMap, Epoch, Lifetime, Owner, OwnerText, Record, Snapshot, Version},
 };

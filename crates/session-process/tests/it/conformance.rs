@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use session_process::{
     ManualClock,
-    store::{MemoryStore, SessionStore},
+    store::{LockStore, MemoryStore, SessionStore},
 };
-use testkit::conformance::StoreUnderTest;
+use testkit::{conformance::StoreUnderTest, locks::LocksUnderTest};
 
 struct Memory {
     store: Arc<MemoryStore>,
@@ -23,6 +23,12 @@ impl StoreUnderTest for Memory {
     }
 }
 
+impl LocksUnderTest for Memory {
+    fn locks(&self) -> Arc<dyn LockStore> {
+        Arc::clone(&self.store) as _
+    }
+}
+
 async fn fresh() -> Memory {
     let clock = ManualClock::new();
     // Well after the epoch: the suite also looks back.
@@ -34,3 +40,4 @@ async fn fresh() -> Memory {
 }
 
 testkit::store_conformance!(super::fresh);
+testkit::lock_conformance!(super::fresh);

@@ -11,6 +11,7 @@ mod events;
 mod hardening;
 mod lifetime;
 mod limits;
+mod locks;
 mod messages;
 mod observing;
 mod parity;

@@ -29,6 +29,22 @@ impl Server {
         self.cluster().again().expect("the server starts");
     }
 
+    /// Starts it again with TLS on this port of 127.0.0.1, beside its socket. `certificate` and `key` are PEM.
+    ///
+    /// # Panics
+    /// If it doesn't, or is not a [`private`](Self::private) server.
+    pub fn start_with_tls(&self, port: u16, certificate: &str, key: &str) {
+        let (cluster, file) = (self.cluster(), "the server's folder can be written");
+        let certificate = cluster.keep_file("test.crt", certificate).expect(file);
+        let key = cluster.keep_file("test.key", key).expect(file);
+        let options = format!(
+            "-c listen_addresses=127.0.0.1 -c port={port} -c ssl=on -c ssl_cert_file='{}' -c ssl_key_file='{}'",
+            certificate.display(),
+            key.display()
+        );
+        cluster.again_with(&options).expect("the server starts");
+    }
+
     /// Freezes all its processes: connections stay and nothing is answered.
     ///
     /// # Panics

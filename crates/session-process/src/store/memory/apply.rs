@@ -16,6 +16,10 @@ pub(super) fn apply(table: &mut Table, change: Change, now: Timestamp, notices: 
     match op {
         Op::Create(new) => create(table, key, *new, now, notices),
         Op::Edit(edit) => {
+            // First: who lost the lock has nothing to read again and retry.
+            if let Some(fence) = edit.fence.filter(|fence| !table.held.is_newest(*fence)) {
+                return Err(Conflict::Fence { lock: fence.lock });
+            }
             let before = expected(table, &key, expect, now)?;
             self::edit(table, &before, *edit, now, notices)
         }

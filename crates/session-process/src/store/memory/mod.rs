@@ -7,6 +7,7 @@
 //!    takes up nothing.
 
 mod apply;
+mod locks;
 mod table;
 
 use std::fmt;
@@ -16,7 +17,8 @@ use tokio::sync::broadcast::{self, error::RecvError};
 
 use self::table::Table;
 use super::{
-    BoxFuture, Change, Changes, Notice, Outcome, Owner, Record, Removed, SessionKey, SessionStore, StoreError, Touch,
+    BoxFuture, Change, Changes, LockKey, Notice, Outcome, Owner, Record, Removed, SessionKey, SessionStore, StoreError,
+    Touch,
 };
 #[cfg(any(test, feature = "testing"))]
 use crate::ManualClock;
@@ -56,6 +58,7 @@ pub struct MemoryStore {
     clock: StoreClock,
     table: Mutex<Table>,
     notices: broadcast::Sender<Notice>,
+    freed: broadcast::Sender<LockKey>,
 }
 
 #[derive(Debug)]
@@ -96,6 +99,7 @@ impl MemoryStore {
             clock,
             table: Mutex::default(),
             notices: broadcast::channel(BACKLOG).0,
+            freed: broadcast::channel(BACKLOG).0,
         }
     }
 

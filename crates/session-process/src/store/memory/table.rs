@@ -6,7 +6,10 @@ use std::{
     sync::Arc,
 };
 
-use super::super::{Notice, Owner, OwnerText, Record, Removed, SessionKey, Version};
+use super::{
+    super::{Notice, Owner, OwnerText, Record, Removed, SessionKey, Version},
+    locks::Held,
+};
 use crate::Timestamp;
 
 /// The records, in shared form so that a reader copies them after the lock; and whose they are, and when they end.
@@ -17,6 +20,7 @@ pub(super) struct Table {
     by_group: HashMap<OwnerText, BTreeSet<SessionKey>>,
     by_end: BTreeSet<(Timestamp, SessionKey)>,
     last_version: u64,
+    pub(super) held: Held,
 }
 
 impl Table {

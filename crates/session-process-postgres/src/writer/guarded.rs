@@ -1,18 +1,21 @@
-//! Changes under a limit on how many sessions a user has.
+//! Changes under a limit on how many sessions a user has, or under a lock of somebody's.
 //!
-//! A lock for each user, held to the end of the transaction, serialises those that count: on all nodes, and no others.
-//! Users are locked in one order, so that two nodes don't lock each other out.
+//! An advisory lock for each user, held to the end of the transaction, serialises those that count: on all nodes, and no
+//! others. The row of a lock is held likewise, shared, so that nobody gets the lock before what was done under it is
+//! committed. Both are locked in one order, users first, so that two nodes don't lock each other out.
 
 use std::collections::HashMap;
 
 use session_process::store::{
-    Changed, Conflict, Expect, Notice, Op, OwnerLimit, OwnerLimitPolicy, OwnerText, Removed, SessionKey, StoreError,
+    Changed, Conflict, Expect, Fence, LockKey, Notice, Op, OwnerLimit, OwnerLimitPolicy, OwnerText, Removed,
+    SessionKey, StoreError, Token,
 };
+use tokio_postgres::Row;
 
 use super::{
     Group, Writer,
     batch::{Batch, Failed, Heads, records, run},
-    group::limit,
+    group::{fence, limit},
     judge,
 };
 use crate::row;
@@ -21,15 +24,15 @@ use crate::row;
 const ATTEMPTS: usize = 50;
 
 impl Writer {
-    /// Changes that have to be counted, each key and each user once.
-    pub(super) async fn limited(&mut self, group: &mut Group, open: Vec<usize>) -> Result<(), StoreError> {
-        if open.is_empty() || self.counted(group, &open).await? {
+    /// Changes that have to be counted or are fenced, each key and each user once.
+    pub(super) async fn guarded(&mut self, group: &mut Group, open: Vec<usize>) -> Result<(), StoreError> {
+        if open.is_empty() || self.attempt(group, &open).await? {
             return Ok(());
         }
         // What is in its own way (one evicts what the other changes) goes one by one.
         for index in open {
             let mut attempts = 0;
-            while !self.counted(group, &[index]).await? {
+            while !self.attempt(group, &[index]).await? {
                 attempts += 1;
                 if attempts == ATTEMPTS {
                     return Err(StoreError::Overloaded);
@@ -40,8 +43,8 @@ impl Writer {
     }
 
     /// `false`: somebody was in the way, and nothing was changed.
-    async fn counted(&mut self, group: &mut Group, open: &[usize]) -> Result<bool, StoreError> {
-        match self.try_limited(group, open).await {
+    async fn attempt(&mut self, group: &mut Group, open: &[usize]) -> Result<bool, StoreError> {
+        match self.try_guarded(group, open).await {
             Ok(true) => Ok(true),
             Ok(false) | Err(Failed::Collision(_)) => {
                 self.roll_back().await;
@@ -51,7 +54,7 @@ impl Writer {
         }
     }
 
-    async fn try_limited(&mut self, group: &mut Group, open: &[usize]) -> Result<bool, Failed> {
+    async fn try_guarded(&mut self, group: &mut Group, open: &[usize]) -> Result<bool, Failed> {
         let connector = std::sync::Arc::clone(&self.link.connector);
         let (shift, now) = (connector.clock.shift(), connector.clock.now());
         let users: Vec<&OwnerText> = open.iter().filter_map(|index| limit(group.change(*index))).collect();
@@ -64,22 +67,27 @@ impl Writer {
         let mut keys: Vec<SessionKey> = open.iter().map(|index| group.change(*index).key).collect();
         keys.sort_unstable();
         let bytes: Vec<&[u8]> = keys.iter().map(|key| &key.as_bytes()[..]).collect();
+        let fences: Vec<Fence> = open.iter().filter_map(|index| fence(group.change(*index))).collect();
+        let fences: Vec<&[u8]> = fences.iter().map(|fence| &fence.lock.as_bytes()[..]).collect();
 
         let (client, statements) = self.link.ready().await?;
         // In one piece; the server takes a new look for each statement, so the last two see what the lock waited for.
         let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [&shift, &users];
         let found_parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [&shift, &bytes];
         let lock_parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 1] = [&locks];
-        let (begun, locked, theirs, found) = tokio::join!(
+        let fence_parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 1] = [&fences];
+        let (begun, locked, tokens, theirs, found) = tokio::join!(
             biased;
             client.batch_execute("BEGIN"),
-            client.query(&statements.lock, &lock_parameters),
-            client.query(&statements.of_users, &parameters),
+            unless(locks.is_empty(), client.query(&statements.lock, &lock_parameters)),
+            unless(fences.is_empty(), client.query(&statements.fence, &fence_parameters)),
+            unless(users.is_empty(), client.query(&statements.of_users, &parameters)),
             client.query(&statements.load, &found_parameters),
         );
         // The first error is the cause, the others follow from it.
         begun?;
         locked?;
+        let tokens = tokens?.iter().map(token).collect::<Result<HashMap<_, _>, _>>()?;
         let (theirs, found) = (theirs?, records(&found?)?);
         let mut by_user: HashMap<String, Vec<Removed>> = HashMap::new();
         for row in &theirs {
@@ -94,19 +102,24 @@ impl Writer {
         for index in open {
             let change = group.change(*index);
             let record = found.get(&change.key);
+            // First: who lost the lock has nothing to read again and retry.
+            if let Some(fence) = fence(change).filter(|fence| tokens.get(&fence.lock) != Some(&fence.token)) {
+                outcomes.push((*index, Err(Conflict::Fence { lock: fence.lock })));
+                continue;
+            }
             let mut own = Batch::default();
             if let Some(outcome) = judge::by_record(change, record, &mut own, now)? {
                 outcomes.push((*index, outcome));
                 continue;
             }
-            let user = limit(change).expect("these have a limit");
-            let stays =
-                matches!(change.op, Op::Edit(_)) && record.and_then(|record| record.user_id.as_ref()) == Some(user);
-            let theirs = by_user.get(user.as_str()).map_or(&[][..], Vec::as_slice);
-            let room = if stays {
-                Ok(Vec::new())
-            } else {
-                make_room(theirs, change.key, limit_of(&change.op))
+            let before = record.and_then(|record| record.user_id.as_ref());
+            let room = match limit(change) {
+                Some(user) if !(matches!(change.op, Op::Edit(_)) && before == Some(user)) => {
+                    let theirs = by_user.get(user.as_str()).map_or(&[][..], Vec::as_slice);
+                    make_room(theirs, change.key, limit_of(&change.op))
+                }
+                // Not counted, or where it was.
+                _ => Ok(Vec::new()),
             };
             match room {
                 Err(conflict) => outcomes.push((*index, Err(conflict))),
@@ -138,6 +151,8 @@ impl Writer {
             return Ok(false);
         }
         client.batch_execute("COMMIT").await?;
+        evictions.remember(&evicted, &connector.recent);
+        batch.remember(&written, &connector.recent);
         for (index, key, evicted) in writes {
             group.set(index, Ok(Changed::to(written.versions[&key]).with_evicted(evicted)));
         }
@@ -148,6 +163,25 @@ impl Writer {
         self.notices.tell(notices);
         Ok(true)
     }
+}
+
+/// Nothing, where there is nothing to ask for.
+async fn unless(
+    empty: bool,
+    asked: impl Future<Output = Result<Vec<Row>, tokio_postgres::Error>>,
+) -> Result<Vec<Row>, tokio_postgres::Error> {
+    if empty { Ok(Vec::new()) } else { asked.await }
+}
+
+fn token(row: &Row) -> Result<(LockKey, Token), StoreError> {
+    let key: &[u8] = row::get(row, 0)?;
+    let key = key.try_into().map_err(|_| StoreError::Corrupt {
+        what: "a lock whose key is not 32 bytes long".to_owned(),
+    })?;
+    Ok((
+        LockKey::from_bytes(key),
+        Token(row::get::<i64>(row, 1)?.cast_unsigned()),
+    ))
 }
 
 fn limit_of(op: &Op) -> Option<OwnerLimit> {

@@ -1,0 +1,2 @@
+-- Whoever gives it up is to tell. Nothing is returned if it is free by now.
+UPDATE {lock} SET awaited = true WHERE key = $2 AND ends_at > {clock} RETURNING ends_at - {clock}
