@@ -385,6 +385,7 @@ async fn init<P: Init<A>, A>(session: Arc<Session<P>>, args: A) -> Result<(), In
     {
         // It was started before, by this program or an earlier one, here or elsewhere.
         *process = Some(found);
+        session.life.used(session.engine.now());
         session.engine.registry.recheck(&AnySession::id(&*session));
         return Ok(());
     }
@@ -393,6 +394,8 @@ async fn init<P: Init<A>, A>(session: Arc<Session<P>>, args: A) -> Result<(), In
         keep::save_first(&session, begun, keep).await?;
     }
     cx.take_unchanged();
+    // Now, as it may have taken long. (Coming back from the store is no use: that is the message it comes for.)
+    session.life.used(session.engine.now());
     if let Some(reason) = cx.take_stop() {
         session.close(reason, Leftover::Refuse);
     }
@@ -409,7 +412,6 @@ fn settle<P: Process>(
     let engine = Arc::clone(&session.engine);
     let failure = match made {
         Ok(Ok(())) => {
-            session.life.used(engine.now());
             session.ready();
             engine.started.fetch_add(1, Ordering::Relaxed);
             engine.events.emit(|| Event::Started {

@@ -40,11 +40,13 @@ async fn while_the_store_is_away_a_page_is_told_to_come_back_and_then_it_is_ther
     store.away.store(false, SeqCst);
     let mut page = Page::open(&app, &client).await;
     assert_eq!(page.greeted().await, 3, "woken");
-    // A change that can't be saved is shown to nobody.
+    // A change that can't be saved is shown to nobody. And what the store has by now is not known: it is to be asked.
     store.away.store(true, SeqCst);
     run.sessions.call(&room, Add(1)).await.unwrap_err();
-    assert_eq!(page.waiting().await, Vec::<Value>::new());
+    assert_eq!(page.frame("reconnect").await["reason"], "moved");
     store.away.store(false, SeqCst);
+    let mut page = Page::open(&app, &client).await;
+    assert_eq!(page.greeted().await, 3);
     run.sessions.call(&room, Add(5)).await.unwrap();
     assert_eq!(page.frame("state").await["data"], 8);
 }
