@@ -36,6 +36,11 @@ fn main() -> ExitCode {
             Ok(true)
         }
         [child::MEASURE, ref what @ ..] => rows::measure_in_child(what).map(|()| true),
+        #[cfg(unix)]
+        [rows::SERVE, url] => {
+            rows::serve(url);
+            Ok(true)
+        }
         ["quick", ref options @ ..] => run(Mode::Quick, options),
         ["full", ref options @ ..] => run(Mode::Full, options),
         _ => Err("`quick` or `full`?".into()),

@@ -108,7 +108,9 @@ impl Builder {
     }
 
     /// How many connections write. 2: while the disk is busy with the group of one, the other gathers its own. The
-    /// changes of one session always go through the same.
+    /// changes of one session always go through the same. PostgreSQL lets transactions with a notification commit one
+    /// at a time, so on a disk whose `fsync` takes milliseconds one connection, with all changes in one group, may do
+    /// more than two.
     pub fn writers(mut self, writers: NonZeroUsize) -> Self {
         self.writers = writers;
         self

@@ -1,32 +1,38 @@
-//! tower-sessions' PostgreSQL store. `bench` starts this program, which fills the store and then measures a round for
-//! each line that it reads: milliseconds in, operations a second out.
+//! tower-sessions' PostgreSQL and Redis stores. `bench` starts this program, which fills a store and then measures a
+//! round for each line that it reads: milliseconds in, operations a second out. Or it serves a route.
 
 #[path = "../../src/rows/postgres/callers.rs"]
 mod callers;
+mod route;
 
 use std::{collections::HashMap, env, hint::black_box, io, sync::Arc};
 
 use callers::{Callers, Side, Work};
+use fred::prelude::{ClientLike, Config, Pool};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use time::{Duration, OffsetDateTime};
 use tower_sessions_core::{
     SessionStore,
     session::{Id, Record},
 };
+use tower_sessions_redis_store::RedisStore;
 use tower_sessions_sqlx_store::PostgresStore;
 
-struct Tower {
-    store: PostgresStore,
+struct Tower<S> {
+    store: S,
     value: serde_json::Value,
 }
 
-impl Side for Tower {
+impl<S: SessionStore> Side for Tower<S> {
     type Session = Record;
 
     async fn create(&self) -> Record {
         let mut record = Record {
             id: Id::default(),
-            data: HashMap::from([("settings".to_owned(), self.value.clone()), ("saves".to_owned(), 0.into())]),
+            data: HashMap::from([
+                ("settings".to_owned(), self.value.clone()),
+                ("saves".to_owned(), 0.into()),
+            ]),
             expiry_date: OffsetDateTime::now_utc() + Duration::days(1),
         };
         self.store.create(&mut record).await.expect("the store works");
@@ -49,29 +55,66 @@ impl Side for Tower {
     }
 }
 
+async fn postgres(folder: &str, database: &str) -> PostgresStore {
+    let options = PgConnectOptions::new()
+        .socket(folder)
+        .username("postgres")
+        .database(database);
+    // As many connections as serve it best on two cores.
+    let pool = PgPoolOptions::new().max_connections(16).connect_with(options).await;
+    let store = PostgresStore::new(pool.expect("the server takes connections"));
+    store.migrate().await.expect("an empty database");
+    store
+}
+
+/// As its documentation does it.
+async fn redis(socket: &str) -> RedisStore<Pool> {
+    let config = Config::from_url(&format!("redis+unix://{socket}")).expect("a good address");
+    let pool = Pool::new(config, None, None, None, 6).expect("good settings");
+    pool.connect();
+    pool.wait_for_connect().await.expect("the server takes connections");
+    RedisStore::new(pool)
+}
+
 fn main() {
     let args: Vec<String> = env::args().skip(1).collect();
-    let [folder, database, work, callers, value] = &args[..] else {
-        panic!("`bench` starts this program")
-    };
-    let work = match work.as_str() {
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build();
+    let runtime = runtime.expect("threads");
+    match args[..] {
+        ["postgres", folder, database, "Route"] => {
+            let store = runtime.block_on(postgres(folder, database));
+            runtime.block_on(runtime.spawn(route::serve(store))).expect("a server");
+        }
+        ["redis", socket, "Route"] => {
+            let store = runtime.block_on(redis(socket));
+            runtime.block_on(runtime.spawn(route::serve(store))).expect("a server");
+        }
+        ["postgres", folder, database, work, callers, value] => {
+            let store = runtime.block_on(postgres(folder, database));
+            measure(&runtime, store, work, callers, value);
+        }
+        ["redis", socket, work, callers, value] => {
+            let store = runtime.block_on(redis(socket));
+            measure(&runtime, store, work, callers, value);
+        }
+        _ => panic!("`bench` starts this program"),
+    }
+}
+
+fn measure(runtime: &tokio::runtime::Runtime, store: impl SessionStore, work: &str, callers: &str, value: &str) {
+    let work = match work {
         "Load" => Work::Load,
         "Save" => Work::Save,
         "Create" => Work::Create,
         _ => Work::Delete,
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let runtime = runtime.expect("threads");
-    let options = PgConnectOptions::new().socket(folder).username("postgres").database(database);
     let value = serde_json::from_str(value).expect("JSON");
     let callers: usize = callers.parse().expect("a number");
-    let filled = runtime.spawn(async move {
-        // As many connections as serve it best on two cores.
-        let pool = PgPoolOptions::new().max_connections(16).connect_with(options).await;
-        let store = PostgresStore::new(pool.expect("the server takes connections"));
-        store.migrate().await.expect("an empty database");
-        Callers::prepare(Tower { store, value }, work, callers).await
-    });
+    let filled = runtime.spawn(async move { Callers::prepare(Tower { store, value }, work, callers).await });
     let filled = runtime.block_on(filled).expect("the store works");
     println!("ready");
     for line in io::stdin().lines() {

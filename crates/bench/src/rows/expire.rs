@@ -148,7 +148,7 @@ fn watched<C: Contender>(
 }
 
 /// The 99th percentile in nanoseconds.
-fn p99(mut calls: Vec<Duration>) -> f64 {
+pub(in crate::rows) fn p99(mut calls: Vec<Duration>) -> f64 {
     assert!(!calls.is_empty(), "no call fell into the window");
     calls.sort_unstable();
     calls[(calls.len() * 99).div_ceil(100) - 1].as_nanos() as f64

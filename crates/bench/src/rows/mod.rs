@@ -31,7 +31,7 @@ pub use life::Life;
 pub use lookup::Lookup;
 pub use pages::LivePages;
 #[cfg(unix)]
-pub use postgres::{Hot, Postgres};
+pub use postgres::{CachedDuringWrites, CounterRoute, Hot, Invalidate, Postgres, SERVE, serve};
 pub use records::GetCached;
 pub use store::SqliteSave;
 pub use web::Web;
@@ -98,6 +98,9 @@ pub fn all(mode: Mode) -> Vec<Box<dyn Measure>> {
     {
         all.extend(Postgres::ALL.into_iter().map(|row| Box::new(row) as Box<dyn Measure>));
         all.push(Box::new(Hot));
+        all.push(Box::new(CounterRoute));
+        all.push(Box::new(Invalidate));
+        all.push(Box::new(CachedDuringWrites));
     }
     all.extend(Web::ALL.into_iter().map(|row| Box::new(row) as Box<dyn Measure>));
     all.extend(LivePages::ALL.into_iter().map(|row| Box::new(row) as Box<dyn Measure>));

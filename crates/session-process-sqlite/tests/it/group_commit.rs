@@ -11,7 +11,7 @@ use std::{
 use rusqlite::Connection;
 use session_process::{
     Timestamp,
-    store::{Attribute, Create, Edit, SessionStore, Snapshot, StoreError, Version},
+    store::{Attribute, Create, Edit, Fence, LockName, SessionStore, Snapshot, StoreError, Token, Version},
 };
 use session_process_sqlite::SqliteStore;
 
@@ -265,4 +265,24 @@ async fn a_save_in_one_statement_keeps_the_rules_of_the_long_way() {
     fresh.clock.advance(Duration::from_secs(60));
     assert_eq!(get(store, key).await, None);
     assert_eq!(store.delete_expired(10).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn a_change_under_a_lock_fails_since_there_are_none_here() {
+    let fresh = fresh().await;
+    let key = key();
+    apply(&fresh.store, key, create(Create::default())).await.unwrap();
+    let fenced = Edit {
+        user_id: Some(None),
+        accessed_at: Some(Timestamp::MAX),
+        fence: Some(Fence {
+            lock: LockName::new("a").key(),
+            token: Token(1),
+        }),
+        ..Edit::default()
+    };
+    let failed = fresh.store.commit(vec![change(key, edit(fenced))]).await;
+    assert!(matches!(failed, Err(StoreError::Failed { .. })), "{failed:?}");
+    assert!(get(&fresh.store, key).await.unwrap().accessed_at < Timestamp::MAX);
+    assert!(apply(&fresh.store, key, labelled("it goes on")).await.is_ok());
 }

@@ -1,4 +1,5 @@
-//! Locks that all nodes share: [`Locks`], over any [`LockStore`](crate::store::LockStore).
+//! Locks that all nodes share: [`Locks`], over any [`LockStore`](crate::store::LockStore). The stores in memory and in
+//! PostgreSQL are such; that in SQLite is not.
 //!
 //! ```
 //! use session_process::{locks::Locks, store::MemoryStore};

@@ -1,5 +1,5 @@
 //! PostgreSQL: our store beside tower-sessions' own, on one server that this program starts, with `fsync` as in
-//! production.
+//! production. In some rows the peer is its Redis store, on a server of its own that writes nothing to the disk.
 //!
 //! Both have the defaults of their crates, but for the peer's pool, which gets 16 connections where sqlx gives 10. The
 //! peer is another program (`postgres-peer`, not in this workspace): its sqlx and our rusqlite link different versions
@@ -7,8 +7,12 @@
 
 mod callers;
 mod hot;
+mod load;
+mod nodes;
 mod ours;
 mod peer;
+mod redis;
+mod route;
 
 use std::{
     sync::{Arc, Mutex},
@@ -17,11 +21,16 @@ use std::{
 
 use testkit::postgres::{Disk, Server};
 
-pub use self::hot::Hot;
 use self::{
     callers::{Callers, Work},
     ours::Ours,
     peer::Peer,
+    redis::Redis,
+};
+pub use self::{
+    hot::Hot,
+    nodes::{CachedDuringWrites, Invalidate},
+    route::{CounterRoute, SERVE, serve},
 };
 use crate::{
     report::{Figures, Row, Target, median},
@@ -52,15 +61,21 @@ pub struct Postgres {
     work: Work,
     callers: usize,
     target: f64,
+    /// Against the Redis store instead, whose saves are not durable.
+    redis: bool,
 }
 
 impl Postgres {
     /// All rows.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::row("pg_load_64", "loads/s", Work::Load, 64, 3.0),
         Self::row("pg_save_1", "saves/s", Work::Save, 1, 1.0),
         Self::row("pg_save_64", "saves/s", Work::Save, 64, 3.0),
         Self::row("pg_save_512", "saves/s", Work::Save, 512, 6.0),
+        Self {
+            redis: true,
+            ..Self::row("pg_save_512_redis", "saves/s", Work::Save, 512, 1.0)
+        },
         Self::row("pg_create_64", "creations/s", Work::Create, 64, 4.0),
         Self::row("pg_delete_64", "deletions/s", Work::Delete, 64, 4.0),
     ];
@@ -72,6 +87,7 @@ impl Postgres {
             work,
             callers,
             target,
+            redis: false,
         }
     }
 
@@ -92,7 +108,11 @@ impl Measure for Postgres {
     fn measure(&self, setting: &Setting) -> Vec<Figures> {
         let ours = self.ours(setting);
         let server = setting.run(server());
-        let mut theirs = Peer::start(&server, self.work, self.callers);
+        let redis = self.redis.then(Redis::start);
+        let (name, mut theirs) = match &redis {
+            Some(redis) => (Peer::REDIS, Peer::redis(redis, self.work, self.callers)),
+            None => (Peer::POSTGRES, Peer::postgres(&server, self.work, self.callers)),
+        };
         let rounds = setting.rounds.unwrap_or(setting.mode.pick(3, 7));
         let length = setting.mode.pick(Duration::from_millis(300), Duration::from_secs(1));
         let mut samples = (Vec::new(), Vec::new());
@@ -101,7 +121,7 @@ impl Measure for Postgres {
             samples.1.push(theirs.round(length));
         }
         let row = Row::per_second(self.name, self.unit, Target::ratio(self.target));
-        let sides = [(Ours::NAME, median(samples.0)), (Peer::NAME, median(samples.1))];
+        let sides = [(Ours::NAME, median(samples.0)), (name, median(samples.1))];
         vec![Figures::new(row, sides)]
     }
 }

@@ -1,9 +1,9 @@
-//! [`Peer`]: the other program, which measures a round when it is told to.
+//! [`Peer`]: the other program, which measures a round when it is told to, or serves a route.
 
 use std::{
     env,
     io::{BufRead as _, BufReader, Write as _},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     time::Duration,
 };
@@ -11,62 +11,64 @@ use std::{
 use testkit::postgres::{Database, Server};
 use tokio_postgres::config::Host;
 
-use super::{VALUE, callers::Work};
+use super::{VALUE, callers::Work, redis::Redis};
 
-/// tower-sessions' PostgreSQL store, in a process of its own with as many threads.
+/// One of tower-sessions' stores, in a process of its own with as many threads.
 pub(super) struct Peer {
     child: Child,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
-    _database: Database,
+    _database: Option<Database>,
 }
 
 impl Peer {
-    pub(super) const NAME: &'static str = "tower-sessions";
+    pub(super) const POSTGRES: &'static str = "tower-sessions";
+    pub(super) const REDIS: &'static str = "tower-sessions-redis";
 
-    /// Builds it if need be, and has it fill its store.
-    pub(super) fn start(server: &Server, work: Work, callers: usize) -> Self {
-        let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("postgres-peer/Cargo.toml");
-        let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-        let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/postgres-peer");
-        let built = Command::new(cargo)
-            .args(["build", "--release", "--quiet", "--manifest-path"])
-            .arg(&manifest)
-            .arg("--target-dir")
-            .arg(&target)
-            .status();
-        assert!(built.is_ok_and(|status| status.success()), "the peer can't be built");
-        let database = std::thread::scope(|scope| {
-            let made = scope.spawn(|| {
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-                runtime.expect("a runtime").block_on(server.database())
-            });
-            made.join().expect("a database")
-        });
-        let config = server.config();
-        let Host::Unix(folder) = &config.get_hosts()[0] else {
-            panic!("our own server has a socket")
-        };
-        let mut child = Command::new(target.join("release/postgres-peer"))
-            .arg(folder)
-            .arg(database.name())
-            .arg(format!("{work:?}"))
-            .arg(callers.to_string())
-            .arg(VALUE)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the peer was built");
+    /// Its PostgreSQL store, filled.
+    pub(super) fn postgres(server: &Server, work: Work, callers: usize) -> Self {
+        let (mut command, database) = on_postgres(server);
+        let mut peer = Self::start(work_of(&mut command, work, callers), Some(database));
+        assert_eq!(peer.line(), "ready");
+        peer
+    }
+
+    /// Its Redis store, filled.
+    pub(super) fn redis(redis: &Redis, work: Work, callers: usize) -> Self {
+        let mut command = Command::new(program());
+        command.arg("redis").arg(redis.socket());
+        let mut peer = Self::start(work_of(&mut command, work, callers), None);
+        assert_eq!(peer.line(), "ready");
+        peer
+    }
+
+    /// Its PostgreSQL store under a route, and where that is served.
+    pub(super) fn route_on_postgres(server: &Server) -> (Self, String) {
+        let (mut command, database) = on_postgres(server);
+        let mut peer = Self::start(command.arg("Route"), Some(database));
+        let address = peer.line();
+        (peer, address)
+    }
+
+    /// Its Redis store under a route, and where that is served.
+    pub(super) fn route_on_redis(redis: &Redis) -> (Self, String) {
+        let mut command = Command::new(program());
+        let mut peer = Self::start(command.arg("redis").arg(redis.socket()).arg("Route"), None);
+        let address = peer.line();
+        (peer, address)
+    }
+
+    fn start(command: &mut Command, database: Option<Database>) -> Self {
+        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = piped.spawn().expect("the peer was built");
         let input = child.stdin.take().expect("piped");
         let output = BufReader::new(child.stdout.take().expect("piped"));
-        let mut peer = Self {
+        Self {
             child,
             input,
             output,
             _database: database,
-        };
-        assert_eq!(peer.line(), "ready");
-        peer
+        }
     }
 
     /// Operations a second.
@@ -87,4 +89,40 @@ impl Drop for Peer {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn work_of(command: &mut Command, work: Work, callers: usize) -> &mut Command {
+    command.arg(format!("{work:?}")).arg(callers.to_string()).arg(VALUE)
+}
+
+fn on_postgres(server: &Server) -> (Command, Database) {
+    let database = std::thread::scope(|scope| {
+        let made = scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.expect("a runtime").block_on(server.database())
+        });
+        made.join().expect("a database")
+    });
+    let config = server.config();
+    let Host::Unix(folder) = &config.get_hosts()[0] else {
+        panic!("our own server has a socket")
+    };
+    let mut command = Command::new(program());
+    command.arg("postgres").arg(folder).arg(database.name());
+    (command, database)
+}
+
+/// The other program, built if need be.
+fn program() -> PathBuf {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("postgres-peer/Cargo.toml");
+    let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/postgres-peer");
+    let built = Command::new(cargo)
+        .args(["build", "--release", "--quiet", "--manifest-path"])
+        .arg(&manifest)
+        .arg("--target-dir")
+        .arg(&target)
+        .status();
+    assert!(built.is_ok_and(|status| status.success()), "the peer can't be built");
+    target.join("release/postgres-peer")
 }
