@@ -302,7 +302,13 @@ async fn one_node_at_a_time_removes_what_expired_and_all_are_told() {
     let (one, two) = (one.unwrap(), two.unwrap());
     let rest = fresh.store.delete_expired(10_000).await.unwrap();
     assert_eq!(one.len() + two.len() + rest.len(), 2_500);
-    for _ in 0..2_500 {
-        assert!(matches!(next(&mut changes).await, Notice::Removed { .. }));
+    let mut told = 0;
+    while told < 2_500 {
+        match next(&mut changes).await {
+            Notice::Removed { .. } => told += 1,
+            // Of their creation: it may come late.
+            Notice::Changed { .. } => {}
+            other => panic!("{other:?}"),
+        }
     }
 }

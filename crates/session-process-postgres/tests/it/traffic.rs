@@ -150,7 +150,7 @@ impl Traffic {
                 )
             };
             let begun = now();
-            while now().0 < begun.0 + 30 || now().1 < begun.1 + 30 {
+            while now().0 < begun.0 + 15 || now().1 < begun.1 + 15 {
                 assert!(
                     !self.tasks.iter().any(JoinHandle::is_finished),
                     "a reader or a writer gave up"
