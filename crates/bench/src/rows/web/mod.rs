@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use self::{
     client::Crowd,
-    sides::{Bare, Idle, Ours, Read, Tower, WebSide},
+    sides::{Bare, Idle, Nothing, Ours, Read, Tower, WebSide},
 };
 use crate::{
-    report::{Figures, Row, Target, median},
+    report::{Better, Figures, Row, Target, median},
     rows::Measure,
     setting::Setting,
 };
@@ -24,12 +24,13 @@ const BROWSERS: usize = 64;
 #[derive(Debug, Clone, Copy)]
 pub struct Web {
     name: &'static str,
-    target: f64,
+    target: Option<f64>,
     kind: Kind,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Kind {
+    Nothing,
     Idle,
     Read,
     Counter,
@@ -37,23 +38,29 @@ enum Kind {
 
 impl Web {
     /// The rows.
-    pub const ALL: [Self; 3] = [
+    pub const ALL: [Self; 4] = [
+        // A layer that does nothing, against none: how much of the next row is axum's.
+        Self {
+            name: "layer_nothing",
+            target: None,
+            kind: Kind::Nothing,
+        },
         // A route that leaves its session alone, against no layer.
         Self {
             name: "layer_idle",
-            target: 0.95,
+            target: Some(0.95),
             kind: Kind::Idle,
         },
         // A route that calls its session's process, against no session.
         Self {
             name: "layer_read",
-            target: 0.85,
+            target: Some(0.85),
             kind: Kind::Read,
         },
         // A counter on a live process, against tower-sessions' memory store.
         Self {
             name: "layer_memory_peer",
-            target: 1.0,
+            target: Some(1.0),
             kind: Kind::Counter,
         },
     ];
@@ -67,7 +74,12 @@ impl Web {
             samples.0.push(ours.round(setting, length));
             samples.1.push(theirs.round(setting, length));
         }
-        let row = Row::per_second(self.name, "requests/s", Target::ratio(self.target));
+        let row = Row {
+            name: self.name,
+            unit: "requests/s",
+            better: Better::Higher,
+            target: self.target.map(Target::ratio),
+        };
         vec![Figures::new(
             row,
             [(A::NAME, median(samples.0)), (B::NAME, median(samples.1))],
@@ -92,6 +104,7 @@ impl Measure for Web {
 
     fn measure(&self, setting: &Setting) -> Vec<Figures> {
         match self.kind {
+            Kind::Nothing => self.between::<Nothing, Bare>(setting),
             Kind::Idle => self.between::<Idle, Bare>(setting),
             Kind::Read => self.between::<Read, Bare>(setting),
             Kind::Counter => self.between::<Ours, Tower>(setting),

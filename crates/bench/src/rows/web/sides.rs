@@ -50,6 +50,17 @@ impl WebSide for Bare {
     }
 }
 
+/// A layer that does nothing: what axum itself asks for any layer.
+pub(super) struct Nothing;
+
+impl WebSide for Nothing {
+    const NAME: &'static str = "no-op layer";
+
+    fn router() -> Router {
+        Bare::router().layer(tower_layer::layer_fn(|service| service))
+    }
+}
+
 /// A session that begins with the browser's first request, and is left alone.
 pub(super) struct Idle;
 

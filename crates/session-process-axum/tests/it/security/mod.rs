@@ -1,6 +1,6 @@
 //! The security table of the guide (`docs/security.md`), a test a line, named after it.
 //!
-//! Lines 17, 21, 32, 33, 35 to 38 and 42 are about live pages and are tested with them.
+//! Lines 17, 21, 32, 33, 35 to 38 and 42 are about live pages and are tested with them, in `tests/it/live`.
 
 mod at_rest;
 mod cookie;
