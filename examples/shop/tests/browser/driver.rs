@@ -25,25 +25,32 @@ pub(crate) struct Driver {
 
 impl Driver {
     pub(crate) fn start() -> Self {
-        let mut child = Command::new("chromedriver")
+        // The port that it picks by itself is sometimes taken by another, and it gives up.
+        (0..5)
+            .find_map(|_| Self::try_start())
+            .expect("chromedriver says its port")
+    }
+
+    fn try_start() -> Option<Self> {
+        let child = Command::new("chromedriver")
             .arg("--port=0")
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
-            .spawn()
-            .expect(
-                "chromedriver is installed by `cargo xtask test`, or by `apt-get install chromium chromium-driver`",
-            );
+            .spawn();
+        let mut child = child.expect(
+            "chromedriver is installed by `cargo xtask test`, or by `apt-get install chromium chromium-driver`",
+        );
         let stdout = BufReader::new(child.stdout.take().expect("piped"));
-        let port = stdout
-            .lines()
-            .map_while(Result::ok)
-            .find_map(|line| {
-                let (_, port) = line.split_once("started successfully on port ")?;
-                port.trim_end_matches('.').parse::<u16>().ok()
-            })
-            .expect("chromedriver says its port");
-        let url = format!("http://127.0.0.1:{port}");
-        Self { child, url }
+        let port = stdout.lines().map_while(Result::ok).find_map(|line| {
+            let (_, port) = line.split_once("started successfully on port ")?;
+            port.trim_end_matches('.').parse::<u16>().ok()
+        });
+        // From here on it ends when this is dropped.
+        let driver = Self {
+            child,
+            url: format!("http://127.0.0.1:{}", port.unwrap_or_default()),
+        };
+        port.map(|_| driver)
     }
 
     /// A browser with nothing in it.

@@ -2,6 +2,7 @@
 
 mod limits;
 mod page;
+mod parity;
 mod resume;
 mod security;
 mod sends;
