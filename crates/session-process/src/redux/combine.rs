@@ -89,7 +89,8 @@
 /// assert_eq!((pair.left.0, pair.right.0), (1, 0));
 /// ```
 ///
-/// With `durable(…)` behind the action's name, that is its [`DURABILITY`](crate::redux::Reducer::DURABILITY):
+/// With `durable(…)` behind the action's name, that is its [`DURABILITY`](crate::redux::Reducer::DURABILITY). The history
+/// is kept with the state, so the actions go through serde as well:
 ///
 /// ```
 /// # use std::sync::Arc;
@@ -100,7 +101,8 @@
 /// # impl Reducer for Counter { type Action = i64; fn reduce(&mut self, n: &i64) { self.0 += n; } }
 /// redux::combine! {
 ///     #[derive(Clone, Default, Serialize, Deserialize)]
-///     struct Visitor => VisitorAction durable(Durability::write_through(Schema::json("visitor", 1))) {
+///     struct Visitor => #[derive(Clone, Serialize, Deserialize)]
+///                       VisitorAction durable(Durability::write_through(Schema::json("visitor", 1))) {
 ///         visits: Counter => Visits,
 ///     }
 /// }
