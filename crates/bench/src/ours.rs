@@ -10,12 +10,13 @@ use crate::contender::Contender;
 #[derive(Debug, Clone)]
 pub struct Ours(Sessions<Sum>);
 
+/// What the process of every side does: adds.
 #[derive(Debug, Default)]
-struct Sum(u64);
+pub(crate) struct Sum(u64);
 
 impl Process for Sum {}
 
-struct Add(u64);
+pub(crate) struct Add(pub(crate) u64);
 
 impl Handle<Add> for Sum {
     type Reply = u64;

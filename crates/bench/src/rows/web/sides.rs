@@ -1,9 +1,11 @@
 //! The applications: one route each.
 
 use axum::{Router, routing::get};
-use session_process::{Context, Handle, Process, Sessions};
+use session_process::Sessions;
 use session_process_axum::{Error, Session, SessionLayer};
 use tower_sessions::{MemoryStore, SessionManagerLayer};
+
+use crate::ours::{Add, Sum};
 
 /// An application with a route `/`.
 pub(super) trait WebSide {
@@ -12,22 +14,6 @@ pub(super) trait WebSide {
 
     /// In a runtime.
     fn router() -> Router;
-}
-
-#[derive(Debug, Default)]
-struct Sum(u64);
-
-impl Process for Sum {}
-
-struct Add(u64);
-
-impl Handle<Add> for Sum {
-    type Reply = u64;
-
-    async fn handle(&mut self, Add(n): Add, _: &mut Context<Self>) -> u64 {
-        self.0 += n;
-        self.0
-    }
 }
 
 fn layered(router: Router) -> Router {
