@@ -739,17 +739,12 @@ pub(crate) async fn settled<P: Process, M>(
     if session.kept.is_none() {
         return Ok(());
     }
-    let queued = Arc::new(Queued::<(), ()> {
-        ticket: Ticket::queued(()),
-        frame: chain::frame_for_queued_call(session.address()),
-        is_use: false,
-    });
-    let look = Arc::new(Look(Arc::clone(&queued))) as Arc<dyn Envelope<P>>;
-    match session.mailbox.push(look, usize::MAX) {
-        Push::Queued => {}
-        Push::Begin => run::spawn_drain(Turn::new(Arc::clone(&session))),
-        Push::Full(_) => unreachable!("there is no bound"),
-        Push::Closed(_) => return Err(gone()),
+    let queued = Arc::new(Queued::<(), ()>::waiting(
+        (),
+        chain::frame_for_queued_call(session.address()),
+    ));
+    if !session.post(Arc::new(Look(Arc::clone(&queued)))) {
+        return Err(gone());
     }
     match reply(engine, queued, deadline).await {
         Ok(reply) => durable(engine, id, reply, within, deadline).await,
@@ -893,19 +888,12 @@ where
 
 /// Waits until a session that is just starting has started, or failed to.
 pub(super) async fn started<P: Process>(session: &Arc<Session<P>>, deadline: u64) -> Started {
-    let queued = Arc::new(Queued::<(), ()> {
-        ticket: Ticket::queued(()),
-        frame: chain::frame_for_queued_call(session.address()),
-        is_use: true,
-    });
-    let push = session
-        .mailbox
-        .push(Arc::new(Knock(Arc::clone(&queued))) as Arc<dyn Envelope<P>>, usize::MAX);
-    match push {
-        Push::Queued => {}
-        Push::Begin => run::spawn_drain(Turn::new(Arc::clone(session))),
-        Push::Full(_) => unreachable!("there is no bound"),
-        Push::Closed(_) => return Started::Closed,
+    let queued = Arc::new(Queued::<(), ()>::waiting(
+        (),
+        chain::frame_for_queued_call(session.address()),
+    ));
+    if !session.post(Arc::new(Knock(Arc::clone(&queued)))) {
+        return Started::Closed;
     }
     match reply(&session.engine, queued, deadline).await {
         Ok(_) => Started::Yes,
@@ -927,17 +915,13 @@ struct Knock(Arc<Queued<(), ()>>);
 
 impl<P: Process> Envelope<P> for Knock {
     fn open(self: Arc<Self>, _: Arc<Session<P>>) -> Option<Run> {
-        self.0.ticket.open()?;
-        self.0.ticket.reply(Reply::free(()));
+        self.0.take()?;
+        self.0.done(());
         None
     }
 
     fn refuse(&self, why: Failure) {
-        self.0.ticket.refuse(why);
-    }
-
-    fn frame(&self) -> Option<Arc<Frame>> {
-        None
+        self.0.fail(why);
     }
 }
 
@@ -976,9 +960,5 @@ impl<P: Process> Envelope<P> for InitTicket {
 
     fn refuse(&self, why: Failure) {
         self.0.ticket.refuse(why);
-    }
-
-    fn frame(&self) -> Option<Arc<Frame>> {
-        None
     }
 }

@@ -242,14 +242,7 @@ impl<P: Process> Envelope<P> for Begin<P> {
         Some(Box::pin(async move {
             let mut core = session.core.borrow_mut();
             let core = core.get_mut();
-            let through = matches!(
-                &P::DURABILITY.0,
-                Some(Durable {
-                    pace: Pace::Through,
-                    ..
-                })
-            );
-            let waits = through && keep::pending(core).is_some();
+            let waits = keep::pending(core).is_some();
             core.cx.take_unchanged();
             let observers = core.observers.get_or_insert_with(|| Box::new(Observers(Vec::new())));
             observers.0.push(Observing {

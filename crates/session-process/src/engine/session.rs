@@ -26,7 +26,7 @@ use super::{
     keep::{self, Keep, Kept},
     life::Life,
     lifecycle,
-    mailbox::{Close, Mailbox},
+    mailbox::{Close, Mailbox, Push},
     observe::Observers,
     run::{self, Turn},
     side::Side,
@@ -75,7 +75,10 @@ pub(super) trait Envelope<P: Process>: Send + Sync {
     /// The future that handles it and replies; `None` if its sender took it back.
     fn open(self: Arc<Self>, session: Arc<Session<P>>) -> Option<run::Run>;
     fn refuse(&self, why: Failure);
-    fn frame(&self) -> Option<Arc<Frame>>;
+    /// The part of the chain that its sender waits in, if it waits.
+    fn frame(&self) -> Option<Arc<Frame>> {
+        None
+    }
     /// It sets the session's idle time back.
     fn is_use(&self) -> bool {
         false
@@ -196,6 +199,20 @@ impl<P: Process> Session<P> {
             self.refuse_waiting(&Failure::Ended(reason));
         }
         close
+    }
+
+    /// Leaves a message of the engine's own, which no bound is for. False: it is closed, and the message is not taken.
+    pub(super) fn post(self: &Arc<Self>, envelope: Arc<dyn Envelope<P>>) -> bool {
+        match self.mailbox.push(envelope, usize::MAX) {
+            Push::Queued => true,
+            // Not in this task, which `kill` knows nothing of: behind this may come a handler that hangs.
+            Push::Begin => {
+                run::spawn_drain(Turn::new(Arc::clone(self)));
+                true
+            }
+            Push::Full(_) => unreachable!("there is no bound"),
+            Push::Closed(_) => false,
+        }
     }
 
     pub(super) fn refuse_waiting(&self, why: &Failure) {

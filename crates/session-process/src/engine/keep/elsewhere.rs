@@ -6,10 +6,8 @@ use super::{Known, durable, snapshot};
 use crate::{
     EndReason, Process,
     engine::{
-        chain::Frame,
         guard::drop_quietly,
-        mailbox::Push,
-        run::{self, Run, Turn},
+        run::Run,
         session::{Envelope, Failure, Leftover, Session},
     },
     store::Version,
@@ -38,14 +36,8 @@ pub(in crate::engine) fn heard<P: Process>(session: Arc<Session<P>>, version: Ve
 
 /// Has a session look at its record.
 pub(in crate::engine) fn take_over<P: Process>(session: Arc<Session<P>>) {
-    match session
-        .mailbox
-        .push(Arc::new(TakeOver) as Arc<dyn Envelope<P>>, usize::MAX)
-    {
-        Push::Begin => run::spawn_drain(Turn::new(session)),
-        // Closed: it comes back from its record anyway.
-        Push::Queued | Push::Full(_) | Push::Closed(_) => {}
-    }
+    // If it is closed, it comes back from its record anyway.
+    session.post(Arc::new(TakeOver));
 }
 
 struct TakeOver;
@@ -56,10 +48,6 @@ impl<P: Process> Envelope<P> for TakeOver {
     }
 
     fn refuse(&self, _: Failure) {}
-
-    fn frame(&self) -> Option<Arc<Frame>> {
-        None
-    }
 }
 
 async fn look<P: Process>(session: &Arc<Session<P>>) {

@@ -1,19 +1,15 @@
 //! After a panic, and at the end: what becomes of the state, and of those who wait for it.
 
 use std::{
-    any::type_name,
     panic::{AssertUnwindSafe, catch_unwind},
     time::Duration,
 };
 
-use super::{Alarm, Keep, Writing, durable, retry_after, snapshot, write::is_open};
-use crate::{
-    EndReason, Process, SaveError,
-    clock::nanos,
-    durability::Pace,
-    engine::session::{AnySession, Session},
-    events::Event,
+use super::{
+    Alarm, Keep, Writing, durable, retry_after, snapshot,
+    write::{is_open, tell_failed},
 };
+use crate::{EndReason, Process, SaveError, clock::nanos, durability::Pace, engine::session::Session};
 
 /// The longest time between two tries while the engine shuts down: a store that is back is to be met before the end.
 const LAST_TRIES: Duration = Duration::from_secs(1);
@@ -62,17 +58,10 @@ pub(in crate::engine) async fn end<P: Process>(
     let (Some(keep), Some(kept)) = (keep, session.kept.as_ref()) else {
         return;
     };
-    let failed = |error: &SaveError| {
-        session.engine.events.emit(|| Event::SaveFailed {
-            session: AnySession::id(session).public_handle(),
-            process: type_name::<P>(),
-            error: error.kind(),
-        });
-    };
     if !reason.keeps_record() {
         let outcome = kept.delete().await.map_err(SaveError::Store);
         if let Err(error) = &outcome {
-            failed(error);
+            tell_failed(session, error);
         }
         // Its changes went with it, as somebody wanted: no reply is wrong.
         return keep.settle_all(&outcome);
@@ -108,12 +97,12 @@ pub(in crate::engine) async fn end<P: Process>(
     let mut failures = 0;
     let outcome = loop {
         let outcome = match &snapshot {
-            Ok(snapshot) if keep.known.open.is_empty() && keep.known.durable.as_ref() == Some(snapshot) => Ok(()),
+            Ok(snapshot) if keep.known.is(snapshot) => Ok(()),
             Ok(snapshot) => kept.save(snapshot, &keep.known).await,
             Err(error) => Err(error.clone()),
         };
         if let Err(error) = &outcome {
-            failed(error);
+            tell_failed(session, error);
         }
         // While the engine shuts down there is nobody to write it later.
         let again = session

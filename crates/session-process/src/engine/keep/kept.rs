@@ -75,7 +75,7 @@ impl Kept {
     pub(super) async fn save(&self, snapshot: &Snapshot, known: &Known) -> Result<(), SaveError> {
         let mut place = self.place.lock().await;
         for _ in 0..ATTEMPTS {
-            if place.gone || self.removed.load(Ordering::Acquire) {
+            if self.is_gone(&place) {
                 return Err(SaveError::Gone);
             }
             let edit = Edit {
@@ -126,7 +126,7 @@ impl Kept {
     /// Removes the record. From then on nothing is written, and nothing can bring it back.
     pub(crate) async fn delete(&self) -> Result<(), StoreError> {
         let mut place = self.place.lock().await;
-        if place.gone || self.removed.load(Ordering::Acquire) {
+        if self.is_gone(&place) {
             return Ok(());
         }
         let change = Change {
@@ -141,6 +141,10 @@ impl Kept {
         let _ = outcome?;
         place.gone = true;
         Ok(())
+    }
+
+    fn is_gone(&self, place: &Place) -> bool {
+        place.gone || self.removed.load(Ordering::Acquire)
     }
 
     /// The store has told that the record is gone.

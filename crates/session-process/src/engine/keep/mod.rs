@@ -86,6 +86,11 @@ impl Known {
         self.open.push(snapshot);
     }
 
+    /// It holds this, for certain.
+    fn is(&self, snapshot: &Snapshot) -> bool {
+        self.open.is_empty() && self.durable.as_ref() == Some(snapshot)
+    }
+
     /// Nobody else has changed the snapshot that was found.
     fn explains(&self, found: Option<&Snapshot>) -> bool {
         found == self.durable.as_ref() || found.is_some_and(|found| self.open.contains(found))

@@ -12,10 +12,8 @@ use crate::{
     EndReason, Process, SaveError,
     durability::Pace,
     engine::{
-        chain::Frame,
         guard::{drop_quietly, panic_text},
-        mailbox::Push,
-        run::{self, Run, Turn},
+        run::Run,
         session::{AnySession, Core, Envelope, Failure, Leftover, Session},
     },
     events::Event,
@@ -40,11 +38,7 @@ pub(super) fn begin<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>) {
     }
     let Some(batch) = keep.open.take() else { return };
     let snapshot = snapshot::write(&durable::<P>().schema, process);
-    if snapshot
-        .as_ref()
-        .ok()
-        .is_some_and(|snapshot| keep.known.open.is_empty() && keep.known.durable.as_ref() == Some(snapshot))
-    {
+    if snapshot.as_ref().ok().is_some_and(|snapshot| keep.known.is(snapshot)) {
         // Nothing has changed after all; but perhaps in what is not written down.
         if let Some(observers) = &mut core.observers {
             observers.tell(process);
@@ -93,11 +87,7 @@ pub(super) fn begin<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>) {
                 process: type_name::<P>(),
                 took: asked.map_or(Duration::ZERO, |asked| asked.elapsed()),
             }),
-            Err(error) => session.engine.events.emit(|| Event::SaveFailed {
-                session: AnySession::id(&*session).public_handle(),
-                process: type_name::<P>(),
-                error: error.kind(),
-            }),
+            Err(error) => tell_failed(&session, error),
         }
         let saved = written.is_ok();
         let _ = batch.written.set(written);
@@ -110,21 +100,23 @@ pub(super) fn begin<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>) {
     });
 }
 
+/// Tells those who listen that a write has failed.
+pub(super) fn tell_failed<P: Process>(session: &Session<P>, error: &SaveError) {
+    session.engine.events.emit(|| Event::SaveFailed {
+        session: AnySession::id(session).public_handle(),
+        process: type_name::<P>(),
+        error: error.kind(),
+    });
+}
+
 /// Tells a session that a write is done, or that it is time for one.
 pub(super) struct Settle {
     pub(super) rings: bool,
 }
 
 pub(super) fn send<P: Process>(session: Arc<Session<P>>, settle: Settle) {
-    match session
-        .mailbox
-        .push(Arc::new(settle) as Arc<dyn Envelope<P>>, usize::MAX)
-    {
-        // Not in this task, which `kill` knows nothing of: behind this may come a handler that hangs.
-        Push::Begin => run::spawn_drain(Turn::new(session)),
-        // Closed: whoever ends the session sees to what is left.
-        Push::Queued | Push::Full(_) | Push::Closed(_) => {}
-    }
+    // If it is closed, whoever ends the session sees to what is left.
+    session.post(Arc::new(settle));
 }
 
 impl<P: Process> Envelope<P> for Settle {
@@ -133,10 +125,6 @@ impl<P: Process> Envelope<P> for Settle {
     }
 
     fn refuse(&self, _: Failure) {}
-
-    fn frame(&self) -> Option<Arc<Frame>> {
-        None
-    }
 }
 
 async fn settle<P: Process>(session: &Arc<Session<P>>, rings: bool) {
