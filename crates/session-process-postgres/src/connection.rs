@@ -20,7 +20,7 @@ use tokio_postgres::{Client, Config, NoTls, Statement};
 use crate::{clock::DatabaseClock, error::store_error, names::Names, recent::Recent};
 
 /// The first wait after a failure, and the longest. A server that restarts is back in less than a second.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+pub(crate) const BACK_OFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
 /// How connections are made, and what all of them share.
 pub(crate) struct Connector {

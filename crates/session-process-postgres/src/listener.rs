@@ -19,7 +19,7 @@ use tokio_postgres::{Client, Notification};
 
 use crate::{
     changes::Notices,
-    connection::{Connector, back_off},
+    connection::{BACK_OFF, Connector, back_off},
     error::store_error,
 };
 
@@ -93,7 +93,7 @@ pub(crate) struct Listener {
 impl Listener {
     /// Listens until `closing` changes.
     pub(crate) async fn run(self, mut closing: watch::Receiver<bool>) {
-        let mut wait = Duration::from_millis(50);
+        let mut wait = BACK_OFF.0;
         let mut others = self.connector.connected.subscribe();
         let listen = async {
             loop {
@@ -103,10 +103,10 @@ impl Listener {
                 self.notices.set_deaf(true);
                 tracing::warn!(error = %ended, "session store: not listening, so caches are not used");
                 if begun.elapsed() > self.interval + self.patience {
-                    wait = Duration::from_millis(50);
+                    wait = BACK_OFF.0;
                 }
                 back_off(&mut others, wait).await;
-                wait = (wait * 2).min(Duration::from_secs(2));
+                wait = (wait * 2).min(BACK_OFF.1);
             }
         };
         tokio::select! {

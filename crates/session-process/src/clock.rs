@@ -45,19 +45,7 @@ impl Clock {
 
     pub(crate) async fn sleep_until(&self, instant: u64) {
         match self {
-            // Again if need be: tokio's clock and ours tick at different moments.
-            Self::System(clock) => loop {
-                let rest = instant.saturating_sub(clock.now());
-                if rest == 0 {
-                    return;
-                }
-                // Made in the engine's runtime: the caller's may have no timers, or be none.
-                let sleep = {
-                    let _in = clock.runtime.enter();
-                    tokio::time::sleep(Duration::from_nanos(rest))
-                };
-                sleep.await;
-            },
+            Self::System(clock) => sleep_until(&clock.runtime, || clock.now(), instant).await,
             #[cfg(any(test, feature = "testing"))]
             Self::Manual(clock) => clock.reached(instant).await,
         }
@@ -78,6 +66,23 @@ impl Clock {
 
     pub(crate) async fn sleep(&self, duration: Duration) {
         self.sleep_until(self.now().saturating_add(nanos(duration))).await;
+    }
+}
+
+/// Sleeps until `now`, which is no clock of tokio's, says `instant`.
+pub(crate) async fn sleep_until(runtime: &tokio::runtime::Handle, now: impl Fn() -> u64, instant: u64) {
+    // Again if need be: tokio's clock and ours tick at different moments.
+    loop {
+        let rest = instant.saturating_sub(now());
+        if rest == 0 {
+            return;
+        }
+        // Made in the engine's runtime: the caller's may have no timers, or be none.
+        let sleep = {
+            let _in = runtime.enter();
+            tokio::time::sleep(Duration::from_nanos(rest))
+        };
+        sleep.await;
     }
 }
 

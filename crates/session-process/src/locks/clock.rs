@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::runtime::Handle;
 
-use crate::clock::nanos;
+use crate::clock::{self, nanos};
 
 /// Nanoseconds since some beginning. Unlike tokio's, it goes on while the machine sleeps, as the lease does.
 #[derive(Debug, Clone)]
@@ -15,7 +15,7 @@ pub(super) enum LeaseClock {
         begun: std::time::Instant,
     },
     #[cfg(any(test, feature = "testing"))]
-    Manual(crate::clock::Clock),
+    Manual(clock::Clock),
 }
 
 impl LeaseClock {
@@ -55,18 +55,7 @@ impl LeaseClock {
 
     pub(super) async fn sleep_until(&self, instant: u64) {
         match self {
-            // Again if need be: tokio's clock and ours are two.
-            Self::System { runtime, .. } => loop {
-                let rest = instant.saturating_sub(self.now());
-                if rest == 0 {
-                    return;
-                }
-                let sleep = {
-                    let _in = runtime.enter();
-                    tokio::time::sleep(Duration::from_nanos(rest))
-                };
-                sleep.await;
-            },
+            Self::System { runtime, .. } => clock::sleep_until(runtime, || self.now(), instant).await,
             #[cfg(any(test, feature = "testing"))]
             Self::Manual(clock) => clock.sleep_until(instant).await,
         }
