@@ -1,12 +1,13 @@
 //! What the browser is given, and what is taken from it.
 
-use axum::body::Body;
-use http::{HeaderValue, Request, header};
+use http::{HeaderValue, header};
 use proptest::prelude::*;
 use session_process::SessionId;
 use session_process_axum::{SameSite, SessionLayer};
 
-use crate::support::{Client, app, builder, post_with_cookie_header, routes, send};
+use crate::support::{
+    Client, app, builder, post_with_cookie_header, routes, send, with_the_id_everywhere_but_in_the_cookie,
+};
 
 #[tokio::test]
 async fn the_cookie_has_exactly_these_attributes() {
@@ -131,17 +132,7 @@ async fn the_id_is_read_from_the_cookie_only() {
     let app = app(&sessions);
     let mut client = Client::new(&app);
     client.post("/add/1").await;
-    let id = client.id();
-    let text = id.expose();
-
-    let request = Request::post(format!("/touch?__Host-id={text}&id={text}&session={text}"))
-        .header("__Host-id", text)
-        .header("x-session-id", text)
-        .header(header::AUTHORIZATION, format!("Bearer {text}"))
-        .header(header::SET_COOKIE, format!("__Host-id={text}"))
-        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-        .body(Body::from(format!("__Host-id={text}")))
-        .unwrap();
+    let request = with_the_id_everywhere_but_in_the_cookie(&client.id());
     assert_eq!(send(&app, request).await.body, "false");
 }
 

@@ -178,7 +178,8 @@ impl Run {
     }
 }
 
-fn routes() -> Router {
+/// What all that have a ledger can do with it.
+pub(crate) fn ledger_routes<S: Clone + Send + Sync + 'static>() -> Router<S> {
     Router::new()
         .route(
             "/add",
@@ -191,6 +192,10 @@ fn routes() -> Router {
                 Ok::<_, Error>(sum.map_or("none".to_owned(), |sum| sum.to_string()))
             }),
         )
+}
+
+fn routes() -> Router {
+    ledger_routes()
         .route(
             "/fleeting",
             get(|session: Session<Fleeting>| async move { session.call(Look).await.map(|sum| sum.to_string()) }),

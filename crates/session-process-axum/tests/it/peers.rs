@@ -177,15 +177,21 @@ async fn a_logout_during_a_slow_request_is_final_in_the_store_too() {
     assert!(store.inner.is_empty(), "and nothing was written afterwards");
 }
 
-/// Theirs hang for 30 seconds.
-#[tokio::test]
-async fn a_store_that_does_not_answer_is_503_after_three_seconds() {
+/// Records over a store, on a clock that the test drives.
+fn on_a_clock() -> (ManualClock, Arc<Fickle>, SessionRecords) {
     let clock = ManualClock::new();
     let store = Arc::new(Fickle::over(MemoryStore::with_clock(clock.clone())));
     let records = SessionRecords::builder_over(store.clone())
         .clock(clock.clone())
         .build()
         .unwrap();
+    (clock, store, records)
+}
+
+/// Theirs hang for 30 seconds.
+#[tokio::test]
+async fn a_store_that_does_not_answer_is_503_after_three_seconds() {
+    let (clock, store, records) = on_a_clock();
     let sessions = Sessions::<Ledger>::builder()
         .records(records)
         .clock(clock.clone())
@@ -225,12 +231,7 @@ async fn after_a_failed_save_memory_and_store_are_the_same() {
 /// With theirs, one database error ends the cleanup for good.
 #[tokio::test]
 async fn the_cleanup_goes_on_after_an_error_of_the_store() {
-    let clock = ManualClock::new();
-    let store = Arc::new(Fickle::over(MemoryStore::with_clock(clock.clone())));
-    let records = SessionRecords::builder_over(store.clone())
-        .clock(clock.clone())
-        .build()
-        .unwrap();
+    let (clock, store, records) = on_a_clock();
     let mut events = records.events();
     records
         .create(NewSession::new().lives(Duration::from_secs(1)))

@@ -241,3 +241,17 @@ pub(crate) async fn post_with_cookie_header(app: &Router, path: &str, cookies: &
     }
     send(app, request).await
 }
+
+/// A request that names this session in every place that an id could be looked for, except the one where it belongs.
+pub(crate) fn with_the_id_everywhere_but_in_the_cookie(id: &SessionId) -> Request<Body> {
+    let text = id.expose();
+    Request::post(format!("/touch?__Host-id={text}&id={text}&session={text}"))
+        .header("__Host-id", text)
+        .header("id", text)
+        .header("x-session-id", text)
+        .header(header::AUTHORIZATION, format!("Bearer {text}"))
+        .header(header::SET_COOKIE, format!("__Host-id={text}"))
+        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
+        .body(Body::from(format!("__Host-id={text}")))
+        .unwrap()
+}

@@ -6,14 +6,18 @@ fn patched() -> Site {
     Site::with(Live::with_patches)
 }
 
+/// Where a page was that has been there and is gone.
+async fn left(site: &Site, client: &Client) -> String {
+    let mut page = site.open(client).await;
+    page.greeted().await;
+    page.at.clone().unwrap()
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_page_that_missed_nothing_is_told_nothing_again() {
     let site = Site::new();
     let client = site.visitor().await;
-    let mut page = site.open(&client).await;
-    page.greeted().await;
-    let at = page.at.clone().unwrap();
-    drop(page);
+    let at = left(&site, &client).await;
     let mut page = Page::back(&site.app, &client, &at).await;
     assert_eq!(page.frame("hello").await["resumed"], true);
     assert_eq!(page.waiting().await, Vec::<Value>::new());
@@ -23,10 +27,7 @@ async fn a_page_that_missed_nothing_is_told_nothing_again() {
 async fn a_page_that_was_away_gets_what_it_missed() {
     let site = patched();
     let mut client = site.visitor().await;
-    let mut page = site.open(&client).await;
-    page.greeted().await;
-    let at = page.at.clone().unwrap();
-    drop(page);
+    let at = left(&site, &client).await;
     client.post("/add/1").await;
     let mut page = Page::back(&site.app, &client, &at).await;
     page.frame("hello").await;
@@ -38,10 +39,7 @@ async fn a_page_that_was_away_gets_what_it_missed() {
 async fn after_a_while_it_is_the_whole_state_anew() {
     let site = patched();
     let mut client = site.visitor().await;
-    let mut page = site.open(&client).await;
-    page.greeted().await;
-    let at = page.at.clone().unwrap();
-    drop(page);
+    let at = left(&site, &client).await;
     tokio::time::advance(Duration::from_secs(61)).await;
     client.post("/add/1").await;
     let mut page = Page::back(&site.app, &client, &at).await;

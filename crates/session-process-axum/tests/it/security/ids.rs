@@ -14,7 +14,7 @@ use session_process::{Event, SessionId, events::RefusedId};
 use super::Node;
 use crate::{
     durable::{Fickle, Run},
-    support::{Answer, Client, app, builder, post_with_cookie_header, send},
+    support::{Answer, Client, app, builder, post_with_cookie_header, send, with_the_id_everywhere_but_in_the_cookie},
 };
 
 #[test]
@@ -88,18 +88,9 @@ async fn line_05_the_id_is_read_from_the_cookie_only() {
     let mut client = Client::new(&app);
     client.post("/add/1").await;
     let id = client.id();
-    let text = id.expose();
-    let request = Request::post(format!("/touch?__Host-id={text}&id={text}&session={text}"))
-        .header("__Host-id", text)
-        .header("id", text)
-        .header("x-session-id", text)
-        .header(header::AUTHORIZATION, format!("Bearer {text}"))
-        .header(header::SET_COOKIE, format!("__Host-id={text}"))
-        .header(header::CONTENT_TYPE, "application/x-www-form-urlencoded")
-        .body(Body::from(format!("__Host-id={text}")))
-        .unwrap();
+    let request = with_the_id_everywhere_but_in_the_cookie(&id);
     assert_eq!(send(&app, request).await.body, "false");
-    let cookie = format!("__Host-id={text}");
+    let cookie = format!("__Host-id={}", id.expose());
     let answer = post_with_cookie_header(&app, "/touch", &[cookie.as_bytes()]).await;
     assert_eq!(answer.body, "true", "the same in the cookie is taken");
 }

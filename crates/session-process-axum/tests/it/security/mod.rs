@@ -29,7 +29,7 @@ use session_process::{
 use session_process_axum::{Error, Session, SessionLayer};
 
 use crate::{
-    durable::{Add, Ledger, Look},
+    durable::{Ledger, ledger_routes},
     support::Client,
 };
 
@@ -61,18 +61,7 @@ impl Node {
 
 /// A ledger that is its user's after the login.
 pub(crate) fn routes() -> Router<SessionRecords> {
-    Router::new()
-        .route(
-            "/add",
-            post(|session: Session<Ledger>| async move { session.call(Add(1)).await.map(|sum| sum.to_string()) }),
-        )
-        .route(
-            "/look",
-            get(|session: Session<Ledger>| async move {
-                let sum = session.call_if_started(Look).await?;
-                Ok::<_, Error>(sum.map_or("none".to_owned(), |sum| sum.to_string()))
-            }),
-        )
+    ledger_routes()
         .route("/login/{user}", post(login))
         .route(
             "/logout",

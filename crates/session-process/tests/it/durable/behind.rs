@@ -113,8 +113,8 @@ async fn sleep_writes_what_is_left() {
     assert_eq!(node.sessions.call(&id, Add(1)).await.unwrap(), 6);
 }
 
-#[tokio::test]
-async fn a_write_that_took_effect_without_an_answer_takes_nothing_back() {
+/// The write of its first change took effect, and the answer is missing; the second is in memory.
+async fn written_without_an_answer() -> (Node<Notes>, SessionId) {
     let (node, id) = started().await;
     node.sessions.call(&id, Add(1)).await.unwrap();
     node.store.fail("committed", 1);
@@ -122,6 +122,12 @@ async fn a_write_that_took_effect_without_an_answer_takes_nothing_back() {
     node.clock.advance(MINUTE);
     alarms_are_set().await;
     assert_eq!(node.sessions.call(&id, Add(1)).await.unwrap(), 2);
+    (node, id)
+}
+
+#[tokio::test]
+async fn a_write_that_took_effect_without_an_answer_takes_nothing_back() {
+    let (node, id) = written_without_an_answer().await;
     for _ in 0..5 {
         alarms_are_set().await;
         node.clock.advance(MINUTE);
@@ -132,13 +138,7 @@ async fn a_write_that_took_effect_without_an_answer_takes_nothing_back() {
 
 #[tokio::test]
 async fn nor_does_it_at_a_shutdown() {
-    let (node, id) = started().await;
-    node.sessions.call(&id, Add(1)).await.unwrap();
-    node.store.fail("committed", 1);
-    alarms_are_set().await;
-    node.clock.advance(MINUTE);
-    alarms_are_set().await;
-    assert_eq!(node.sessions.call(&id, Add(1)).await.unwrap(), 2);
+    let (node, id) = written_without_an_answer().await;
     let _ = node.sessions.shutdown(MINUTE).await;
     assert_eq!(node.stored(&id).await.unwrap(), r#"{"count":2}"#);
 }

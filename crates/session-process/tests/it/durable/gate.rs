@@ -183,9 +183,7 @@ async fn a_change_that_a_shutdown_saves_after_all_is_acknowledged() {
     gate.reached().await;
     let sessions = node.sessions.clone();
     let shutdown = tokio::spawn(async move { sessions.shutdown(MINUTE).await });
-    for _ in 0..50 {
-        tokio::task::yield_now().await;
-    }
+    others_work().await;
     node.store.fail("commit", 1);
     node.store.ungate("commit");
     let _ = shutdown.await.unwrap();
@@ -207,9 +205,7 @@ async fn all_who_wait_for_a_session_that_can_not_be_loaded_hear_so() {
     let gate = next.store.gate("load");
     let (one, two) = (next.add(&id, 1), next.add(&id, 1));
     gate.reached().await;
-    for _ in 0..50 {
-        tokio::task::yield_now().await;
-    }
+    others_work().await;
     next.store.fail("load", 1);
     next.store.ungate("load");
     assert_eq!([one.await.unwrap(), two.await.unwrap()], [Err("not_loaded"); 2]);

@@ -30,6 +30,13 @@ use session_process::{
 pub(crate) use crate::records::Tricky;
 pub(crate) use crate::support::id;
 
+/// Lets the other tasks come to what they have to do.
+pub(crate) async fn others_work() {
+    for _ in 0..50 {
+        tokio::task::yield_now().await;
+    }
+}
+
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 

@@ -118,12 +118,6 @@ async fn a_process_that_is_behind_and_cannot_look_is_not_served_as_it_was() {
     assert_eq!(b.sessions.call(&id, Total).await.unwrap(), 5);
 }
 
-async fn settled() {
-    for _ in 0..50 {
-        tokio::task::yield_now().await;
-    }
-}
-
 #[tokio::test]
 async fn a_process_that_is_idle_here_ends_no_session_that_is_used_elsewhere() {
     let (a, id) = Node::started().await;
@@ -131,10 +125,10 @@ async fn a_process_that_is_idle_here_ends_no_session_that_is_used_elsewhere() {
     for _ in 0..4 {
         a.clock.advance(HOUR / 2);
         assert_eq!(b.sessions.call(&id, Total).await.unwrap(), 0);
-        settled().await;
+        others_work().await;
         b.records.flush_accesses().await.unwrap();
         a.sessions.expire_now().await;
-        settled().await;
+        others_work().await;
     }
     assert!(a.record(&id).await.is_some());
     assert_eq!(a.sessions.call(&id, Total).await.unwrap(), 0);
@@ -146,10 +140,10 @@ async fn a_session_that_is_read_by_its_records_does_not_idle_out_by_its_process(
     for _ in 0..4 {
         a.clock.advance(HOUR / 2);
         assert!(a.records.get(&id).await.unwrap().is_some());
-        settled().await;
+        others_work().await;
         a.records.flush_accesses().await.unwrap();
         a.sessions.expire_now().await;
-        settled().await;
+        others_work().await;
     }
     assert!(a.record(&id).await.is_some());
 }
@@ -159,7 +153,7 @@ async fn a_session_that_nobody_uses_idles_out_for_good() {
     let (a, id) = Node::started().await;
     a.clock.advance(HOUR);
     a.sessions.expire_now().await;
-    settled().await;
+    others_work().await;
     assert!(a.record(&id).await.is_none());
 }
 

@@ -177,9 +177,7 @@ async fn a_session_that_is_just_waking_gets_a_new_id_too() {
     gate.reached().await;
     let (sessions, id) = (next.sessions.clone(), old.clone());
     let rotate = tokio::spawn(async move { sessions.rotate(&id).await });
-    for _ in 0..50 {
-        tokio::task::yield_now().await;
-    }
+    others_work().await;
     next.store.ungate("load");
     let new = rotate.await.unwrap().unwrap();
     let _ = call.await;
@@ -220,9 +218,7 @@ async fn a_rotation_that_took_effect_without_an_answer_is_finished() {
     assert_eq!(node.sessions.call(&old, Add(3)).await.unwrap(), 3);
     node.store.fail("committed", 1);
     let new = node.sessions.rotate(&old).await.unwrap();
-    for _ in 0..50 {
-        tokio::task::yield_now().await;
-    }
+    others_work().await;
     assert_eq!(node.sessions.call(&new, Add(1)).await.unwrap(), 4);
     assert!(!node.sessions.exists(&old).await.unwrap());
 }
