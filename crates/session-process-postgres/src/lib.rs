@@ -3,7 +3,9 @@
 mod attributes;
 mod builder;
 mod changes;
+mod client;
 mod clock;
+mod connect;
 mod connection;
 mod error;
 mod listener;
@@ -21,6 +23,7 @@ mod writer;
 
 pub use self::{
     builder::{Builder, Coherence},
+    connect::{Connect, Connection},
     error::OpenError,
     store::{Health, PostgresStore},
 };

@@ -11,12 +11,12 @@ use tokio::{
     sync::{broadcast::error::RecvError, oneshot},
     task::JoinSet,
 };
-use tokio_postgres::{Client, Error, Row, Statement};
+use tokio_postgres::{Error, Row};
 
 use crate::{
     PostgresStore,
     changes::Notices,
-    connection::{Connector, Link, Prepared, prepare},
+    connection::{Client, Connector, Link, Prepared, Statement, prepare},
     error::{is_collision, store_error},
     listener::{Kind, Node},
     names::Names,

@@ -93,28 +93,19 @@ impl PostgresStore {
 
     pub(crate) async fn open_with(builder: Builder) -> Result<Self, OpenError> {
         let names = Names::new(&builder.schema, &builder.prefix)?;
-        let mut config = builder.config;
-        if config.get_application_name().is_none() {
-            config.application_name("session-process");
-        }
-        if config.get_connect_timeout().is_none() {
-            config.connect_timeout(builder.timeout);
-        }
-        // A half-open connection is noticed by what is asked on it; this cleans up after it.
-        config.tcp_user_timeout(builder.timeout);
+        let coherence = builder.settled_coherence()?;
         let connector = Arc::new(Connector {
-            config,
-            tls: builder.tls,
+            source: builder.source(),
             names,
-            clock: DatabaseClock::new(builder.shift),
+            clock: DatabaseClock::new(Arc::clone(&builder.shift)),
             timeout: builder.timeout,
             lock_timeout: builder.lock_timeout,
-            session_settings: builder.session_settings,
+            pooled: builder.pooled,
             recent: Recent::new(builder.recent_bytes),
             connected: watch::Sender::new(0),
         });
-        let mut client = connector.connect(None).await.map_err(OpenError::Unreachable)?;
-        schema::migrate(&mut client, &connector.names, builder.create_schema).await?;
+        let client = connector.connect().await.map_err(OpenError::Unreachable)?;
+        schema::migrate(&client, &connector.names, builder.create_schema).await?;
         drop(client);
 
         let own = Own::default();
@@ -132,7 +123,7 @@ impl PostgresStore {
             chores: Arc::new(Queue::new(1_000)),
             locks: Arc::new(Queue::new(locks::WAITING)),
             notices: Arc::clone(&notices),
-            coherence: builder.coherence,
+            coherence,
             closing,
             tasks,
         };
@@ -166,9 +157,11 @@ impl PostgresStore {
         };
         until(Box::pin(locker.run(Arc::clone(&inner.locks))));
         let mut changes = inner.notices.subscribe();
-        let patience = match builder.coherence {
+        let patience = match coherence {
             Coherence::Listen { interval, patience } => {
                 let listener = Listener {
+                    at: builder.listens_at().ok_or(OpenError::CannotListen)?,
+                    apart: builder.listens_apart(),
                     connector,
                     notices,
                     node: name()?,

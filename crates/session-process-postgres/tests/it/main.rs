@@ -11,6 +11,8 @@ mod locks;
 mod network;
 mod nodes;
 mod polling;
+mod pool;
+mod pooler;
 mod readers;
 mod recent;
 mod schema;

@@ -22,7 +22,7 @@ const INTERVAL: Duration = Duration::from_millis(200);
 async fn node(database: &Database) -> PostgresStore {
     Builder::from_config(database.config())
         .coherence(Coherence::Poll { interval: INTERVAL })
-        .session_settings(false)
+        .behind_pooler(true)
         .timeout(TIMEOUT)
         .open()
         .await

@@ -9,6 +9,7 @@
 
 mod database;
 mod faults;
+mod pooler;
 mod proxy;
 
 use std::{
@@ -26,6 +27,7 @@ use private_postgres::PrivateServer;
 
 pub use self::{
     database::Database,
+    pooler::Pooler,
     proxy::{Proxy, Way},
 };
 
