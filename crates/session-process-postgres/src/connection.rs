@@ -18,7 +18,14 @@ use tokio::{sync::mpsc, sync::watch, task::JoinSet, time};
 use tokio_postgres::{Config, NoTls, Notification};
 
 pub(crate) use crate::client::{Client, Statement};
-use crate::{clock::DatabaseClock, connect::Connect, error::store_error, names::Names, recent::Recent};
+use crate::{
+    clock::DatabaseClock,
+    connect::Connect,
+    error::store_error,
+    health::{Reach, Seat},
+    names::Names,
+    recent::Recent,
+};
 
 /// The first wait after a failure, and the longest. A server that restarts is back in less than a second.
 pub(crate) const BACK_OFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
@@ -39,6 +46,7 @@ pub(crate) struct Connector {
     pub(crate) recent: Recent,
     /// Counts the connections that were made and work.
     pub(crate) connected: watch::Sender<u64>,
+    pub(crate) reach: Arc<Reach>,
 }
 
 /// Where connections come from.
@@ -211,6 +219,7 @@ pub(crate) async fn prepare(client: &Client, names: &Names, sql: &str) -> Result
 pub(crate) struct Link<P> {
     pub(crate) connector: Arc<Connector>,
     state: State<P>,
+    seat: Arc<Seat>,
     /// There was a connection before.
     again: bool,
 }
@@ -230,6 +239,7 @@ enum State<P> {
 impl<P: Prepared> Link<P> {
     pub(crate) fn new(connector: Arc<Connector>) -> Self {
         Self {
+            seat: Arc::new(connector.reach.seat()),
             connector,
             state: State::None,
             again: false,
@@ -246,6 +256,7 @@ impl<P: Prepared> Link<P> {
     pub(crate) async fn ready(&mut self) -> Result<(&Arc<Client>, &P), StoreError> {
         if matches!(&self.state, State::Ready(client, _) if client.is_closed()) {
             self.state = State::None;
+            self.seat.is_down();
         }
         if matches!(self.state, State::None) {
             self.connect();
@@ -288,6 +299,7 @@ impl<P: Prepared> Link<P> {
             self.connector.recent.clear();
         }
         self.again = true;
+        self.seat.works();
         self.state = State::Ready(Arc::new(client), statements);
         Ok(())
     }
@@ -295,7 +307,7 @@ impl<P: Prepared> Link<P> {
     fn connect(&mut self) {
         let (tell, failed) = watch::channel(None);
         let mut task = JoinSet::new();
-        task.spawn(connect(Arc::clone(&self.connector), tell));
+        task.spawn(connect(Arc::clone(&self.connector), Arc::clone(&self.seat), tell));
         self.state = State::Connecting { task, failed };
     }
 
@@ -318,6 +330,7 @@ impl<P: Prepared> Link<P> {
     pub(crate) fn give_up(&mut self) {
         if !self.is_down() {
             self.state = State::None;
+            self.seat.is_down();
         }
     }
 }
@@ -331,7 +344,11 @@ fn ended() -> StoreError {
 }
 
 /// Tries until there is a connection with its statements.
-async fn connect<P: Prepared>(connector: Arc<Connector>, tell: watch::Sender<Option<StoreError>>) -> (Client, P) {
+async fn connect<P: Prepared>(
+    connector: Arc<Connector>,
+    seat: Arc<Seat>,
+    tell: watch::Sender<Option<StoreError>>,
+) -> (Client, P) {
     let mut others = connector.connected.subscribe();
     let mut wait = BACK_OFF.0;
     loop {
@@ -339,10 +356,15 @@ async fn connect<P: Prepared>(connector: Arc<Connector>, tell: watch::Sender<Opt
         match attempt(&connector).await {
             Ok(made) => {
                 connector.works();
+                seat.works();
                 return made;
             }
-            Err(error) => tell.send_replace(Some(error)),
-        };
+            Err(error) => {
+                seat.is_down();
+                connector.reach.failed(&error);
+                tell.send_replace(Some(error));
+            }
+        }
         back_off(&mut others, wait).await;
         wait = (wait * 2).min(BACK_OFF.1);
     }

@@ -8,6 +8,7 @@ mod clock;
 mod connect;
 mod connection;
 mod error;
+mod health;
 mod listener;
 mod locks;
 mod names;
@@ -25,5 +26,6 @@ pub use self::{
     builder::{Builder, Coherence},
     connect::{Connect, Connection},
     error::OpenError,
-    store::{Health, PostgresStore},
+    health::{CacheTrust, Health, LastError, Reachability, Waiting},
+    store::PostgresStore,
 };

@@ -28,6 +28,7 @@ use crate::{
     changes::Notices,
     connection::{BACK_OFF, CLOCK, Connector, Direct, Link, Prepared, Statement, back_off, prepare},
     error::store_error,
+    health::Seat,
     names::Names,
 };
 
@@ -107,12 +108,15 @@ impl Listener {
     pub(crate) async fn run(self, mut closing: watch::Receiver<bool>) {
         let mut wait = BACK_OFF.0;
         let mut others = self.connector.connected.subscribe();
+        let seat = self.connector.reach.seat();
         let listen = async {
             loop {
                 let begun = Instant::now();
                 others.mark_unchanged();
-                let ended = self.listen().await;
+                let ended = self.listen(&seat).await;
                 self.notices.set_deaf(true);
+                seat.is_down();
+                self.connector.reach.failed(&ended);
                 tracing::warn!(error = %ended, "session store: not listening, so caches are not used");
                 if begun.elapsed() > self.interval + self.patience {
                     wait = BACK_OFF.0;
@@ -128,7 +132,7 @@ impl Listener {
     }
 
     /// Until the connection fails. Returns why.
-    async fn listen(&self) -> StoreError {
+    async fn listen(&self, seat: &Seat) -> StoreError {
         let (sender, mut heard) = mpsc::unbounded_channel();
         let channel = self.connector.names.channel();
         let listen = async {
@@ -170,6 +174,7 @@ impl Listener {
                 }
             }
             self.notices.set_deaf(false);
+            seat.works();
             // Until the next one is due.
             let next = time::Instant::from_std(sent + self.interval);
             loop {

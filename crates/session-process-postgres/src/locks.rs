@@ -226,8 +226,7 @@ fn token(row: &Row) -> Result<Token, StoreError> {
 impl PostgresStore {
     async fn ask(&self, what: What) -> Result<Answer, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.locks().push(1, Ask { what, reply })?;
-        answer.await.unwrap_or_else(|_| Err(lost()))
+        self.ask_locks(Ask { what, reply }, answer).await
     }
 
     async fn done(&self, what: What) -> Result<bool, StoreError> {

@@ -80,5 +80,6 @@ impl Poller {
             tracing::warn!(%error, "session store: the database doesn't answer, so caches are not used");
         }
         self.notices.set_deaf(true);
+        self.connector.reach.failed(error);
     }
 }

@@ -64,11 +64,11 @@ async fn a_server_that_crashes_and_comes_back_has_all_that_was_acknowledged() {
         let refused = other.load(&[SessionKey::from_bytes([9; 32])]).await;
         assert!(refused.is_err_and(|error| error.is_transient()), "never \"no session\"");
         assert!(begun.elapsed() < TIMEOUT * 3, "and at once");
-        assert!(!other.health().await.reachable);
+        assert!(!other.health().await.is_ready());
         tokio::task::block_in_place(|| server.start());
     }
     traffic.flows([0, 1]).await;
-    while !other.health().await.listening {
+    while !other.health().await.cache.is_trusted() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     traffic.end().await;
@@ -87,7 +87,7 @@ async fn a_server_that_hangs_is_an_error_in_time_and_caches_are_not_used_meanwhi
     traffic.flows([0, 1]).await;
     server.freeze();
     let begun = Instant::now();
-    while other.health().await.listening {}
+    while other.health().await.cache.is_trusted() {}
     assert!(begun.elapsed() < TIMEOUT * 5);
     let refused = records.get(&id).await;
     assert!(refused.is_err_and(|error| error.is_transient()), "the cache isn't used");

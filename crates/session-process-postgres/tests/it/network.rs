@@ -74,7 +74,7 @@ async fn a_write_that_arrives_late_is_heard_of_also_by_the_node_that_sent_it() {
     proxy.hold_present();
     assert!(records.delete(&id).await.is_err(), "it is on its way");
     // On new connections, and from the cache.
-    while !store.health().await.listening || is_there().await.is_none() {
+    while !store.health().await.cache.is_trusted() || is_there().await.is_none() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     assert_eq!((is_there().await, records.stats().cache_in_use), (Some(true), true));
