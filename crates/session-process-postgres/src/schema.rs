@@ -1,5 +1,7 @@
 //! The schema: named steps forward, under a lock that all nodes share.
 
+use std::time::Duration;
+
 use tokio_postgres::{
     Row,
     error::SqlState,
@@ -13,6 +15,9 @@ const STEPS: &[(&str, &str)] = &[
     ("0001_sessions", include_str!("../sql/0001_sessions.sql")),
     ("0002_locks", include_str!("../sql/0002_locks.sql")),
 ];
+
+/// How long all steps may take. Milliseconds, for tables without rows; a machine that starts many nodes at once is busy.
+const STEPS_TAKE: Duration = Duration::from_secs(60);
 
 /// The table that counts the steps.
 const STEP_TABLE: &str = "session_step";
@@ -59,6 +64,13 @@ pub(crate) async fn migrate(client: &Client, names: &Names, may: bool) -> Result
     }
     // An error on the way ends the connection, and so the transaction.
     client.begin().await?;
+    // Whoever waits for a neighbour's steps waits for as long as these may take.
+    let patience = STEPS_TAKE.as_millis();
+    client
+        .batch_execute(&format!(
+            "SET LOCAL statement_timeout = {patience}; SET LOCAL lock_timeout = {patience}"
+        ))
+        .await?;
     // Until the end of the transaction: of nodes that start at a time, one makes it and the others find it made.
     let lock = names.lock("schema");
     client

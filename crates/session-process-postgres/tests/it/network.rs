@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant};
 
 use session_process::records::{NewSession, SessionRecords};
-use testkit::postgres::{Database, Proxy, Server, Way};
+use testkit::{
+    Progress, long_or,
+    postgres::{Database, Proxy, Server, Way},
+};
 
 use crate::traffic::{TIMEOUT, Traffic, node};
 
@@ -131,7 +134,10 @@ async fn connections_that_are_cut_and_refused_are_made_again() {
     let server = Server::shared().await;
     let database = server.database().await;
     let (traffic, [one, two]) = two(&database).await;
-    for _ in 0..3 {
+    let times = long_or(3, 60);
+    let progress = Progress::new("cuts of the network", times);
+    for _ in 0..times {
+        progress.step();
         traffic.flows([0, 1]).await;
         one.cut();
         two.refuse();

@@ -62,7 +62,10 @@ impl Fresh {
 }
 
 pub(crate) async fn fresh() -> Fresh {
-    let server = Server::shared().await;
+    fresh_on(Server::shared().await).await
+}
+
+pub(crate) async fn fresh_on(server: Server) -> Fresh {
     let database = server.database().await;
     let clock = Arc::new(AtomicI64::new(0));
     let store = Builder::from_config(database.config())
