@@ -5,7 +5,7 @@
 use std::{
     collections::HashSet,
     sync::{Arc, atomic::AtomicI64},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use session_process::{
@@ -13,11 +13,11 @@ use session_process::{
     records::{NewSession, SessionRecords, UpdateError},
     store::{LockName, LockStore, SessionStore},
 };
-use session_process_postgres::{Builder, Coherence, OpenError, PostgresStore};
+use session_process_postgres::{Builder, CacheTrust, Coherence, OpenError, PostgresStore};
 use testkit::{
     conformance::StoreUnderTest,
     locks::LocksUnderTest,
-    postgres::{Database, Pooler, Server},
+    postgres::{Database, Disk, Pooler, Server},
 };
 
 use crate::{
@@ -137,6 +137,40 @@ async fn what_the_database_ends_under_a_pooler_comes_back_and_nothing_is_lost() 
     traffic.end().await;
 }
 
+/// The pooler takes connections all the same, and lets whoever asks wait.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_away_behind_a_pooler_is_an_error_in_time_and_nothing_is_lost() {
+    let server = Server::private(Disk::Durable).await;
+    let database = server.database().await;
+    let pooler = Pooler::before(&database.config()).await;
+    let traffic = Traffic::begin(&[polls(&pooler, &database).await, polls(&pooler, &database).await]).await;
+    let other = polls(&pooler, &database).await;
+    let records = SessionRecords::builder(other.clone())
+        .cleanup_interval(None)
+        .build()
+        .unwrap();
+    let id = records.create(NewSession::new()).await.unwrap().id;
+    traffic.flows([0, 1]).await;
+    tokio::task::block_in_place(|| server.stop());
+    let begun = Instant::now();
+    let refused = records.get_fresh(&id).await;
+    assert!(refused.is_err_and(|error| error.is_transient()), "never \"no session\"");
+    assert!(begun.elapsed() < TIMEOUT * 3);
+    while other.health().await.cache != CacheTrust::Suspect {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(!other.health().await.is_ready());
+    tokio::task::block_in_place(|| server.start());
+    traffic.flows([0, 1]).await;
+    while !records.get(&id).await.is_ok_and(|found| found.is_some()) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    while other.health().await.cache != CacheTrust::Polling {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    traffic.end().await;
+}
+
 /// No names of statements, no settings, no locks, nobody who listens: on none of the connections that others get.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_left_on_a_connection_that_is_somebody_elses_next() {
@@ -207,7 +241,7 @@ async fn a_row_that_somebody_locks_holds_up_nobody_else_behind_a_pooler() {
         .execute("SELECT FROM session_process.session FOR UPDATE", &[])
         .await
         .unwrap();
-    let begun = std::time::Instant::now();
+    let begun = Instant::now();
     let update = |id| {
         let records = records.clone();
         async move { records.update(&id, |attributes| attributes.insert("n", 1)).await }

@@ -22,6 +22,7 @@ const PORT: u16 = 6432;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A PgBouncer of a test's own, on a socket in a folder of its own. Ends when it is dropped, and with the process.
+/// It tries again each second to reach a server that is away.
 ///
 /// It gives each transaction the connection to the database that was not used for longest, so two transactions of one
 /// client are on different ones; and it forgets nothing that a client leaves on them.
@@ -154,7 +155,7 @@ fn ini(folder: &Path, config: &Config) -> String {
         "[databases]\n* = {database}\n\
          [pgbouncer]\nunix_socket_dir = {folder}\nlisten_port = {PORT}\npidfile = {folder}/pid\nlogfile = {folder}/log\n\
          auth_type = any\npool_mode = transaction\nmax_client_conn = 200\ndefault_pool_size = {connections}\n\
-         server_round_robin = 1\n"
+         server_round_robin = 1\nserver_login_retry = 1\n"
     )
 }
 
