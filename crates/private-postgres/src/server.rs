@@ -105,7 +105,7 @@ impl PrivateServer {
         let mut server = Self {
             folder: folder.to_owned(),
             binaries: binaries::find().ok_or(Error::NotInstalled)?,
-            account: unprivileged(),
+            account: unprivileged_account(),
             disk,
             alive: None,
         };
@@ -347,8 +347,9 @@ fn is(file: &File, path: &Path) -> bool {
     there.is_ok_and(|there| file.metadata().is_ok_and(|open| open.ino() == there))
 }
 
-/// Who runs the server where we are root: `postgres`, or `nobody`.
-fn unprivileged() -> Option<(u32, u32)> {
+/// User and group for a server where we are root: those of `postgres`, or of `nobody`. `None`: we are not root.
+#[must_use]
+pub fn unprivileged_account() -> Option<(u32, u32)> {
     if !rustix::process::geteuid().is_root() {
         return None;
     }

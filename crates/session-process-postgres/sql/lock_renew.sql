@@ -1,1 +1,1 @@
-UPDATE {lock} SET ends_at = {clock} + $4 WHERE key = $2 AND holder = $3 AND ends_at > {clock}
+UPDATE {lock} SET ends_at = {clock} + $4::bigint WHERE key = $2::bytea AND holder = $3::bytea AND ends_at > {clock}

@@ -2,7 +2,7 @@
 WITH t AS MATERIALIZED ({now}), due AS MATERIALIZED (
     SELECT key FROM {session}
     WHERE sweep_at <= (SELECT now FROM t) AND sweep_at < 9223372036854775807
-    ORDER BY sweep_at LIMIT $3 FOR UPDATE SKIP LOCKED
+    ORDER BY sweep_at LIMIT $3::bigint FOR UPDATE SKIP LOCKED
 ), changed AS (
     DELETE FROM {session} AS s USING due WHERE s.key = due.key AND s.ends_at <= (SELECT now FROM t)
     RETURNING s.key, s.version, s.user_id

@@ -9,7 +9,15 @@ use std::{
 
 use tokio_postgres::Config;
 
-use crate::{OpenError, PostgresStore, connection::Tls, names::Names, schema};
+use crate::{
+    Connect, OpenError, PostgresStore,
+    connection::{Direct, Source, Tls},
+    names::Names,
+    schema,
+};
+
+/// How old a cached value may be where nothing can be heard, unless it is said: two questions a second on a node at rest.
+const POLL: Duration = Duration::from_secs(1);
 
 /// How a store learns of what other nodes change: [`Builder::coherence`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,9 +34,9 @@ pub enum Coherence {
         /// How long a proof may take.
         patience: Duration,
     },
-    /// By reading again: what is cached is forgotten before it is older than `interval`. For
-    /// connections on which `LISTEN` hears nothing, as behind a pooler in transaction mode. A session that is used all
-    /// the time costs two reads an `interval`, and reads go together.
+    /// By reading again: what is cached is forgotten before it is older than `interval`. For connections on which
+    /// `LISTEN` hears nothing: those of a pooler or a pool. A session that is used all the time costs two reads an
+    /// `interval`, and reads go together.
     Poll {
         /// The age that nothing that is cached gets beyond.
         interval: Duration,
@@ -51,8 +59,9 @@ impl Default for Coherence {
 #[derive(Clone)]
 #[must_use = "nothing is opened until `open`"]
 pub struct Builder {
-    pub(crate) config: Config,
-    pub(crate) tls: Tls,
+    origin: Origin,
+    listen: Option<Config>,
+    tls: Tls,
     pub(crate) schema: String,
     pub(crate) prefix: String,
     pub(crate) create_schema: bool,
@@ -62,16 +71,57 @@ pub struct Builder {
     pub(crate) recent_bytes: usize,
     pub(crate) timeout: Duration,
     pub(crate) lock_timeout: Duration,
-    pub(crate) coherence: Coherence,
-    pub(crate) session_settings: bool,
+    coherence: Option<Coherence>,
+    pub(crate) pooled: bool,
     pub(crate) shift: Arc<AtomicI64>,
+}
+
+#[derive(Clone)]
+enum Origin {
+    Config(Box<Config>),
+    Connect(Arc<dyn Connect>),
 }
 
 impl Builder {
     /// From a configuration of tokio-postgres.
     pub fn from_config(config: Config) -> Self {
+        Self::new(Origin::Config(Box::new(config)))
+    }
+
+    /// With connections that somebody else makes: those of a pool that the application has already, of any kind and
+    /// version. The store takes one for each of its [`writers`](Self::writers) and [`readers`](Self::readers) and three
+    /// more, seven by default, and keeps them: so the pool must have as many to give besides what the application needs.
+    /// Those that it closes leave the pool, which makes others in their place.
+    ///
+    /// A pool keeps to itself what a connection hears, so caches are kept current by [`Coherence::Poll`], every second, or
+    /// by a connection of the store's own: [`listen_with`](Self::listen_with).
+    ///
+    /// With `deadpool-postgres`:
+    ///
+    /// ```no_run
+    /// use deadpool_postgres::{Object, Pool, PoolError};
+    /// use session_process_postgres::{Builder, Connection, OpenError, PostgresStore};
+    ///
+    /// # async fn open(pool: Pool) -> Result<PostgresStore, OpenError> {
+    /// let connect = move || {
+    ///     let pool = pool.clone();
+    ///     async move {
+    ///         let object = pool.get().await?;
+    ///         // Not back into the pool: `take` has it leave, and its place there is free.
+    ///         Ok::<_, PoolError>(Connection::lent(object, |object| object, |object| drop(Object::take(object))))
+    ///     }
+    /// };
+    /// Builder::from_connect(connect).open().await
+    /// # }
+    /// ```
+    pub fn from_connect(connect: impl Connect) -> Self {
+        Self::new(Origin::Connect(Arc::new(connect)))
+    }
+
+    fn new(origin: Origin) -> Self {
         Self {
-            config,
+            origin,
+            listen: None,
             tls: Tls::None,
             schema: "session_process".to_owned(),
             prefix: String::new(),
@@ -82,8 +132,8 @@ impl Builder {
             recent_bytes: 16 << 20,
             timeout: Duration::from_secs(5),
             lock_timeout: Duration::from_secs(1),
-            coherence: Coherence::default(),
-            session_settings: true,
+            coherence: None,
+            pooled: false,
             shift: Arc::default(),
         }
     }
@@ -153,18 +203,30 @@ impl Builder {
         self
     }
 
-    /// How the store learns of what other nodes change: by `LISTEN`.
+    /// How the store learns of what other nodes change: by `LISTEN` where it can, otherwise by [`Coherence::Poll`], every
+    /// second. It can't on connections of a [pooler](Self::behind_pooler) or of [somebody else](Self::from_connect), unless
+    /// it may [connect for that](Self::listen_with).
     pub fn coherence(mut self, coherence: Coherence) -> Self {
-        self.coherence = coherence;
+        self.coherence = Some(coherence);
         self
     }
 
-    /// Whether connections are set up by `SET`: yes. Not behind a pooler in transaction mode, where a connection to the
-    /// database is somebody else's with the next transaction, and would keep the settings. Without them the server does
-    /// not give up on what takes too long (the store does, by [`timeout`](Self::timeout)), and two nodes may lock rows
-    /// in different orders; the transaction that PostgreSQL ends for that is repeated.
-    pub fn session_settings(mut self, set: bool) -> Self {
-        self.session_settings = set;
+    /// Whether there is a pooler in transaction mode between the store and the database (PgBouncer of any version): no.
+    ///
+    /// There, a connection to the database is somebody else's with the next transaction. So the store leaves nothing on it
+    /// and expects nothing of it: statements have no names and go with their text, settings go with each transaction that
+    /// writes (in the same round trip), locks end with their transaction, and nothing is heard. What is read is not bounded
+    /// by the server then, only by [`timeout`](Self::timeout). Statement mode is not enough.
+    pub fn behind_pooler(mut self, behind: bool) -> Self {
+        self.pooled = behind;
+        self
+    }
+
+    /// Where the store connects to `LISTEN`, and for nothing else: to the database itself, past the pooler, or beside the
+    /// pool. One connection for a node. The proofs that it hears are sent on the connections that write, so a different
+    /// database, or one that is no longer the primary, is noticed.
+    pub fn listen_with(mut self, config: Config) -> Self {
+        self.listen = Some(config);
         self
     }
 
@@ -215,6 +277,40 @@ impl Builder {
     pub async fn open(self) -> Result<PostgresStore, OpenError> {
         PostgresStore::open_with(self).await
     }
+
+    fn direct(&self, config: &Config) -> Direct {
+        Direct::new(config.clone(), self.tls.clone(), self.timeout)
+    }
+
+    pub(crate) fn source(&self) -> Source {
+        match &self.origin {
+            Origin::Config(config) => Source::Direct(Box::new(self.direct(config))),
+            Origin::Connect(connect) => Source::Given(Arc::clone(connect)),
+        }
+    }
+
+    /// Where it can listen, if it can.
+    pub(crate) fn listens_at(&self) -> Option<Direct> {
+        match (&self.listen, &self.origin) {
+            (Some(config), _) => Some(self.direct(config)),
+            (None, Origin::Config(config)) if !self.pooled => Some(self.direct(config)),
+            _ => None,
+        }
+    }
+
+    /// Whether it has a connection of its own for that.
+    pub(crate) fn listens_apart(&self) -> bool {
+        self.listen.is_some()
+    }
+
+    pub(crate) fn settled_coherence(&self) -> Result<Coherence, OpenError> {
+        match self.coherence {
+            Some(Coherence::Listen { .. }) if self.listens_at().is_none() => Err(OpenError::CannotListen),
+            Some(coherence) => Ok(coherence),
+            None if self.listens_at().is_some() => Ok(Coherence::default()),
+            None => Ok(Coherence::Poll { interval: POLL }),
+        }
+    }
 }
 
 /// Without the connection string, which may hold a password.
@@ -232,7 +328,7 @@ impl fmt::Debug for Builder {
             .field("timeout", &self.timeout)
             .field("lock_timeout", &self.lock_timeout)
             .field("coherence", &self.coherence)
-            .field("session_settings", &self.session_settings)
+            .field("pooled", &self.pooled)
             .finish_non_exhaustive()
     }
 }

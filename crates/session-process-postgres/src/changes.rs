@@ -1,6 +1,9 @@
 //! What changed: [`Notices`], and a subscription to them.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use parking_lot::Mutex;
 use session_process::store::{BoxFuture, Changes, LockKey, Notice};
@@ -25,6 +28,8 @@ struct State {
     sender: Option<Sender<Notice>>,
     /// What other nodes do is not heard of.
     deaf: bool,
+    /// Since when that is so, or isn't.
+    since: Instant,
 }
 
 impl Notices {
@@ -34,6 +39,7 @@ impl Notices {
             state: Mutex::new(State {
                 sender: Some(channel(BACKLOG).0),
                 deaf: true,
+                since: Instant::now(),
             }),
             freed: channel(FREED).0,
         }
@@ -65,6 +71,7 @@ impl Notices {
         let mut state = self.state.lock();
         if state.deaf != deaf {
             state.deaf = deaf;
+            state.since = Instant::now();
             let notice = if deaf { Notice::Deaf } else { Notice::Hearing };
             // Under the lock: a subscriber is told either at its beginning or here. Sending wakes tasks and runs none.
             if let Some(sender) = &state.sender {
@@ -75,6 +82,12 @@ impl Notices {
 
     pub(crate) fn is_deaf(&self) -> bool {
         self.state.lock().deaf
+    }
+
+    /// For how long that has been so, or hasn't.
+    pub(crate) fn deaf_for(&self) -> (bool, Duration) {
+        let state = self.state.lock();
+        (state.deaf, state.since.elapsed())
     }
 
     /// A lock was given up, here or elsewhere.

@@ -14,28 +14,52 @@ use std::{
 };
 
 use session_process::store::StoreError;
-use tokio::{sync::watch, task::JoinSet, time};
-use tokio_postgres::{Client, Config, NoTls, Statement};
+use tokio::{sync::mpsc, sync::watch, task::JoinSet, time};
+use tokio_postgres::{Config, NoTls, Notification};
 
-use crate::{clock::DatabaseClock, error::store_error, names::Names, recent::Recent};
+pub(crate) use crate::client::{Client, Statement};
+use crate::{
+    clock::DatabaseClock,
+    connect::Connect,
+    error::store_error,
+    health::{Reach, Seat},
+    names::Names,
+    recent::Recent,
+};
 
 /// The first wait after a failure, and the longest. A server that restarts is back in less than a second.
 pub(crate) const BACK_OFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
+/// What the database's clock says.
+pub(crate) const CLOCK: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+
 /// How connections are made, and what all of them share.
 pub(crate) struct Connector {
-    pub(crate) config: Config,
-    pub(crate) tls: Tls,
+    pub(crate) source: Source,
     pub(crate) names: Names,
     pub(crate) clock: DatabaseClock,
     pub(crate) timeout: Duration,
     /// How long a row may be locked by somebody else.
     pub(crate) lock_timeout: Duration,
-    /// Whether the connection is ours alone, and can be set up.
-    pub(crate) session_settings: bool,
+    /// Each transaction may be on another connection to the database.
+    pub(crate) pooled: bool,
     pub(crate) recent: Recent,
     /// Counts the connections that were made and work.
     pub(crate) connected: watch::Sender<u64>,
+    pub(crate) reach: Arc<Reach>,
+}
+
+/// Where connections come from.
+pub(crate) enum Source {
+    Direct(Box<Direct>),
+    Given(Arc<dyn Connect>),
+}
+
+/// By a configuration, and from nobody else.
+#[derive(Clone)]
+pub(crate) struct Direct {
+    config: Config,
+    tls: Tls,
 }
 
 #[derive(Clone)]
@@ -55,36 +79,68 @@ impl fmt::Debug for Tls {
     }
 }
 
-impl Connector {
-    /// A connection with the settings of the store. `hear` is given what the server says of its own accord.
+impl Direct {
+    /// With what the store sets besides, unless it was set.
+    pub(crate) fn new(mut config: Config, tls: Tls, timeout: Duration) -> Self {
+        if config.get_application_name().is_none() {
+            config.application_name("session-process");
+        }
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(timeout);
+        }
+        // A half-open connection is noticed by what is asked on it; this cleans up after it.
+        config.tcp_user_timeout(timeout);
+        Self { config, tls }
+    }
+
+    /// `hear` is given what the server says of its own accord.
     pub(crate) async fn connect(
         &self,
-        hear: Option<tokio::sync::mpsc::UnboundedSender<tokio_postgres::Notification>>,
-    ) -> Result<Client, StoreError> {
+        hear: Option<mpsc::UnboundedSender<Notification>>,
+    ) -> Result<tokio_postgres::Client, StoreError> {
+        Ok(match &self.tls {
+            Tls::None => {
+                let (client, connection) = self.config.connect(NoTls).await.map_err(unreachable)?;
+                tokio::spawn(drive(connection, hear));
+                client
+            }
+            #[cfg(feature = "rustls")]
+            Tls::Rustls(tls) => {
+                let (client, connection) = self.config.connect(tls.clone()).await.map_err(unreachable)?;
+                tokio::spawn(drive(connection, hear));
+                client
+            }
+        })
+    }
+}
+
+impl Connector {
+    /// A connection with the settings of the store.
+    pub(crate) async fn connect(&self) -> Result<Client, StoreError> {
         let connecting = async {
             let fail = |error| store_error("connect", error);
-            let client = match &self.tls {
-                Tls::None => {
-                    let (client, connection) = self.config.connect(NoTls).await.map_err(unreachable)?;
-                    tokio::spawn(drive(connection, hear));
-                    client
-                }
-                #[cfg(feature = "rustls")]
-                Tls::Rustls(tls) => {
-                    let (client, connection) = self.config.connect(tls.clone()).await.map_err(unreachable)?;
-                    tokio::spawn(drive(connection, hear));
-                    client
+            let connection = match &self.source {
+                Source::Direct(direct) => direct.connect(None).await?.into(),
+                Source::Given(connect) => {
+                    let connection = connect.connect().await;
+                    connection.map_err(|error| StoreError::unavailable("connect", error))?
                 }
             };
-            if self.session_settings {
-                client.batch_execute(&self.settings()).await.map_err(fail)?;
-            }
+            let client = if self.pooled {
+                // The isolation of a transaction can't be set by a setting within it.
+                let begin = format!("BEGIN ISOLATION LEVEL READ COMMITTED; {}", self.settings("SET LOCAL"));
+                Client::new(connection, begin.into(), true)
+            } else {
+                let client = Client::new(connection, "BEGIN".into(), false);
+                let isolation = "SET default_transaction_isolation = 'read committed'";
+                let settings = format!("{}; {isolation}", self.settings("SET"));
+                client.batch_execute(&settings).await.map_err(fail)?;
+                client
+            };
             let asked = Instant::now();
-            let row = client
-                .query_one("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint", &[])
-                .await
-                .map_err(fail)?;
-            self.clock.learn(row.get(0), asked, Instant::now());
+            if let Some(row) = client.ask(CLOCK, &[]).await.map_err(fail)? {
+                self.clock.learn(row.get(0), asked, Instant::now());
+            }
             Ok(client)
         };
         let timed = time::timeout(self.timeout, connecting).await;
@@ -96,20 +152,29 @@ impl Connector {
         self.connected.send_modify(|count| *count += 1);
     }
 
-    fn settings(&self) -> String {
+    fn settings(&self, set: &str) -> String {
         // Statements over arrays go row by row through the index, in the order of the arrays: whatever the statistics
         // say. So rows are locked in the order of their keys, and two nodes don't lock each other out. And one plan
         // does for every length, so it is made once. The server gives up before we do: then only the statement has
         // failed, and not the connection with all that goes on it.
-        format!(
-            "SET statement_timeout = {}; SET lock_timeout = {}; SET idle_in_transaction_session_timeout = {}; \
-             SET enable_hashjoin = off; SET enable_mergejoin = off; SET enable_seqscan = off; \
-             SET enable_material = off; SET enable_bitmapscan = off; SET jit = off; \
-             SET plan_cache_mode = force_generic_plan; SET default_transaction_isolation = 'read committed'",
-            self.timeout.as_millis() * 9 / 10,
-            self.lock_timeout.as_millis(),
-            self.timeout.as_millis()
-        )
+        let settings = [
+            ("statement_timeout", (self.timeout.as_millis() * 9 / 10).to_string()),
+            ("lock_timeout", self.lock_timeout.as_millis().to_string()),
+            (
+                "idle_in_transaction_session_timeout",
+                self.timeout.as_millis().to_string(),
+            ),
+            ("enable_hashjoin", "off".to_owned()),
+            ("enable_mergejoin", "off".to_owned()),
+            ("enable_seqscan", "off".to_owned()),
+            ("enable_material", "off".to_owned()),
+            ("enable_bitmapscan", "off".to_owned()),
+            ("jit", "off".to_owned()),
+            ("plan_cache_mode", "force_generic_plan".to_owned()),
+        ];
+        settings
+            .map(|(name, value)| format!("{set} {name} = {value}"))
+            .join("; ")
     }
 }
 
@@ -120,7 +185,7 @@ fn unreachable(error: tokio_postgres::Error) -> StoreError {
 
 async fn drive<S, T>(
     mut connection: tokio_postgres::Connection<S, T>,
-    hear: Option<tokio::sync::mpsc::UnboundedSender<tokio_postgres::Notification>>,
+    hear: Option<mpsc::UnboundedSender<Notification>>,
 ) where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
     T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
@@ -148,12 +213,13 @@ pub(crate) trait Prepared: Sized + Send + 'static {
 }
 
 pub(crate) async fn prepare(client: &Client, names: &Names, sql: &str) -> Result<Statement, tokio_postgres::Error> {
-    client.prepare(&names.render(sql)).await
+    client.prepare(names, sql).await
 }
 
 pub(crate) struct Link<P> {
     pub(crate) connector: Arc<Connector>,
     state: State<P>,
+    seat: Arc<Seat>,
     /// There was a connection before.
     again: bool,
 }
@@ -173,6 +239,7 @@ enum State<P> {
 impl<P: Prepared> Link<P> {
     pub(crate) fn new(connector: Arc<Connector>) -> Self {
         Self {
+            seat: Arc::new(connector.reach.seat()),
             connector,
             state: State::None,
             again: false,
@@ -189,6 +256,7 @@ impl<P: Prepared> Link<P> {
     pub(crate) async fn ready(&mut self) -> Result<(&Arc<Client>, &P), StoreError> {
         if matches!(&self.state, State::Ready(client, _) if client.is_closed()) {
             self.state = State::None;
+            self.seat.is_down();
         }
         if matches!(self.state, State::None) {
             self.connect();
@@ -231,6 +299,7 @@ impl<P: Prepared> Link<P> {
             self.connector.recent.clear();
         }
         self.again = true;
+        self.seat.works();
         self.state = State::Ready(Arc::new(client), statements);
         Ok(())
     }
@@ -238,7 +307,7 @@ impl<P: Prepared> Link<P> {
     fn connect(&mut self) {
         let (tell, failed) = watch::channel(None);
         let mut task = JoinSet::new();
-        task.spawn(connect(Arc::clone(&self.connector), tell));
+        task.spawn(connect(Arc::clone(&self.connector), Arc::clone(&self.seat), tell));
         self.state = State::Connecting { task, failed };
     }
 
@@ -261,6 +330,7 @@ impl<P: Prepared> Link<P> {
     pub(crate) fn give_up(&mut self) {
         if !self.is_down() {
             self.state = State::None;
+            self.seat.is_down();
         }
     }
 }
@@ -274,7 +344,11 @@ fn ended() -> StoreError {
 }
 
 /// Tries until there is a connection with its statements.
-async fn connect<P: Prepared>(connector: Arc<Connector>, tell: watch::Sender<Option<StoreError>>) -> (Client, P) {
+async fn connect<P: Prepared>(
+    connector: Arc<Connector>,
+    seat: Arc<Seat>,
+    tell: watch::Sender<Option<StoreError>>,
+) -> (Client, P) {
     let mut others = connector.connected.subscribe();
     let mut wait = BACK_OFF.0;
     loop {
@@ -282,10 +356,15 @@ async fn connect<P: Prepared>(connector: Arc<Connector>, tell: watch::Sender<Opt
         match attempt(&connector).await {
             Ok(made) => {
                 connector.works();
+                seat.works();
                 return made;
             }
-            Err(error) => tell.send_replace(Some(error)),
-        };
+            Err(error) => {
+                seat.is_down();
+                connector.reach.failed(&error);
+                tell.send_replace(Some(error));
+            }
+        }
         back_off(&mut others, wait).await;
         wait = (wait * 2).min(BACK_OFF.1);
     }
@@ -298,7 +377,7 @@ pub(crate) async fn back_off(others: &mut watch::Receiver<u64>, wait: Duration) 
 }
 
 async fn attempt<P: Prepared>(connector: &Connector) -> Result<(Client, P), StoreError> {
-    let client = connector.connect(None).await?;
+    let client = connector.connect().await?;
     let prepared = time::timeout(connector.timeout, P::prepare(&client, &connector.names)).await;
     let prepared = prepared.map_err(|_| StoreError::Timeout { context: "prepare" })?;
     let prepared = prepared.map_err(|error| store_error("prepare", error))?;

@@ -29,6 +29,12 @@ pub enum OpenError {
         /// What the server says of itself.
         found: String,
     },
+    /// [`Coherence::Listen`](crate::Coherence::Listen) was asked for, on connections on which nothing can be heard.
+    #[error(
+        "the session store can't LISTEN on the connections of a pooler or a pool; give it one for that \
+         (`listen_with`), or let it poll (`Coherence::Poll`)"
+    )]
+    CannotListen,
     /// The schema or the tables are not there, and were not to be made.
     #[error(
         "{what} of the session store is missing; run the statements of `schema_sql()`, or let `create_schema` make it"

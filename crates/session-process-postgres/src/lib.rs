@@ -3,9 +3,12 @@
 mod attributes;
 mod builder;
 mod changes;
+mod client;
 mod clock;
+mod connect;
 mod connection;
 mod error;
+mod health;
 mod listener;
 mod locks;
 mod names;
@@ -21,6 +24,8 @@ mod writer;
 
 pub use self::{
     builder::{Builder, Coherence},
+    connect::{Connect, Connection},
     error::OpenError,
-    store::{Health, PostgresStore},
+    health::{CacheTrust, Health, LastError, Reachability, Waiting},
+    store::PostgresStore,
 };

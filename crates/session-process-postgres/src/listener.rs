@@ -2,7 +2,8 @@
 //!
 //! # Invariants
 //! 1. PostgreSQL delivers notifications in the order of their commits. So a message of our own that comes back proves
-//!    that all that was committed before it was sent has been heard.
+//!    that all that was committed before it was sent has been heard. It is sent on a connection to where sessions are
+//!    written; where that is another server by now, or always was, it does not come back.
 //! 2. When no such proof came for `interval + patience`, or the connection ended, the subscribers are told
 //!    [`Notice::Deaf`], and [`Notice::Hearing`] not before the next proof.
 
@@ -14,13 +15,21 @@ use std::{
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use parking_lot::RwLock;
 use session_process::store::{LockKey, Notice, SessionKey, StoreError, Version};
-use tokio::{sync::mpsc, sync::watch, time};
-use tokio_postgres::{Client, Notification};
+use tokio::{
+    sync::{Mutex, mpsc, watch},
+    time,
+};
+use tokio_postgres::{
+    Client, Notification,
+    types::{ToSql, Type},
+};
 
 use crate::{
     changes::Notices,
-    connection::{BACK_OFF, Connector, back_off},
+    connection::{BACK_OFF, CLOCK, Connector, Direct, Link, Prepared, Statement, back_off, prepare},
     error::store_error,
+    health::Seat,
+    names::Names,
 };
 
 /// What whoever writes is called in notifications: random, so that nobody has to name it.
@@ -82,6 +91,10 @@ pub(crate) enum Kind {
 }
 
 pub(crate) struct Listener {
+    /// Where it connects to.
+    pub(crate) at: Direct,
+    /// That is another way to the database than the store's.
+    pub(crate) apart: bool,
     pub(crate) connector: Arc<Connector>,
     pub(crate) notices: Arc<Notices>,
     pub(crate) node: Node,
@@ -95,12 +108,15 @@ impl Listener {
     pub(crate) async fn run(self, mut closing: watch::Receiver<bool>) {
         let mut wait = BACK_OFF.0;
         let mut others = self.connector.connected.subscribe();
+        let seat = self.connector.reach.seat();
         let listen = async {
             loop {
                 let begun = Instant::now();
                 others.mark_unchanged();
-                let ended = self.listen().await;
+                let ended = self.listen(&seat).await;
                 self.notices.set_deaf(true);
+                seat.is_down();
+                self.connector.reach.failed(&ended);
                 tracing::warn!(error = %ended, "session store: not listening, so caches are not used");
                 if begun.elapsed() > self.interval + self.patience {
                     wait = BACK_OFF.0;
@@ -116,29 +132,34 @@ impl Listener {
     }
 
     /// Until the connection fails. Returns why.
-    async fn listen(&self) -> StoreError {
+    async fn listen(&self, seat: &Seat) -> StoreError {
         let (sender, mut heard) = mpsc::unbounded_channel();
-        let client = match self.connector.connect(Some(sender)).await {
-            Ok(client) => Arc::new(client),
-            Err(error) => return error,
+        let channel = self.connector.names.channel();
+        let listen = async {
+            let client = self.at.connect(Some(sender)).await?;
+            let listening = client.batch_execute(&format!("LISTEN {channel}")).await;
+            listening.map_err(|error| store_error("listen", error))?;
+            Ok(client)
         };
-        let listen = format!("LISTEN {}", self.connector.names.channel());
-        match time::timeout(self.connector.timeout, client.batch_execute(&listen)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => return store_error("listen", error),
+        let client = match time::timeout(self.connector.timeout, listen).await {
+            Ok(Ok(client)) => client,
+            Ok(Err(error)) => return error,
             Err(_) => return StoreError::Timeout { context: "listen" },
-        }
-        self.connector.works();
+        };
+        // Also for as long as it is not asked to probe.
+        let client = Arc::new(client);
+        let prober = Arc::new(if self.apart {
+            Prober::Apart(Mutex::new(Link::new(Arc::clone(&self.connector))))
+        } else {
+            self.connector.works();
+            Prober::Listening(Arc::clone(&client), channel)
+        });
         let mut number = 0_u64;
         loop {
             number += 1;
             let sent = Instant::now();
-            let probe = tokio::spawn(probe(
-                Arc::clone(&client),
-                Arc::clone(&self.connector),
-                format!("{}{number}", self.node.head(Kind::Probe)),
-            ));
             let proof = format!("{}{number}", self.node.head(Kind::Probe));
+            let probe = tokio::spawn(probe(Arc::clone(&prober), Arc::clone(&self.connector), proof.clone()));
             let deadline = time::Instant::from_std(sent + self.patience);
             // Until the probe is back.
             loop {
@@ -153,6 +174,7 @@ impl Listener {
                 }
             }
             self.notices.set_deaf(false);
+            seat.works();
             // Until the next one is due.
             let next = time::Instant::from_std(sent + self.interval);
             loop {
@@ -179,14 +201,39 @@ fn ended(context: &'static str) -> StoreError {
     StoreError::Unavailable { context, source: None }
 }
 
-async fn probe(client: Arc<Client>, connector: Arc<Connector>, payload: String) {
-    let asked = Instant::now();
-    let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint, pg_notify($1, $2)::text";
-    let answer = client.query_one(sql, &[&connector.names.channel(), &payload]).await;
-    // An error: the listener finds out by the probe that doesn't come back.
-    if let Ok(row) = answer {
-        connector.clock.learn(row.get(0), asked, Instant::now());
+/// What probes are sent on.
+enum Prober {
+    Listening(Arc<Client>, String),
+    Apart(Mutex<Link<Probe>>),
+}
+
+struct Probe(Statement);
+
+impl Prepared for Probe {
+    async fn prepare(client: &crate::client::Client, names: &Names) -> Result<Self, tokio_postgres::Error> {
+        let sql = format!("{CLOCK}, pg_notify({{channel_literal}}, $1::text)::text");
+        Ok(Self(prepare(client, names, &sql).await?))
     }
+}
+
+async fn probe(prober: Arc<Prober>, connector: Arc<Connector>, payload: String) -> Result<(), StoreError> {
+    let fail = |error| store_error("listen", error);
+    let mut asked = Instant::now();
+    let row = match &*prober {
+        Prober::Listening(client, channel) => {
+            let sql = format!("{CLOCK}, pg_notify($1, $2)::text");
+            let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(channel, Type::TEXT), (&payload, Type::TEXT)];
+            client.query_typed_one(&sql, &parameters).await.map_err(fail)?
+        }
+        Prober::Apart(link) => {
+            let mut link = link.lock().await;
+            let (client, Probe(statement)) = link.ready().await?;
+            asked = Instant::now();
+            client.query_one(statement, &[&payload]).await.map_err(fail)?
+        }
+    };
+    connector.clock.learn(row.get(0), asked, Instant::now());
+    Ok(())
 }
 
 /// What a notification says.

@@ -11,12 +11,12 @@ use tokio::{
     sync::{broadcast::error::RecvError, oneshot},
     task::JoinSet,
 };
-use tokio_postgres::{Client, Error, Row, Statement};
+use tokio_postgres::{Error, Row};
 
 use crate::{
     PostgresStore,
     changes::Notices,
-    connection::{Connector, Link, Prepared, prepare},
+    connection::{Client, Connector, Link, Prepared, Statement, prepare},
     error::{is_collision, store_error},
     listener::{Kind, Node},
     names::Names,
@@ -226,8 +226,7 @@ fn token(row: &Row) -> Result<Token, StoreError> {
 impl PostgresStore {
     async fn ask(&self, what: What) -> Result<Answer, StoreError> {
         let (reply, answer) = oneshot::channel();
-        self.locks().push(1, Ask { what, reply })?;
-        answer.await.unwrap_or_else(|_| Err(lost()))
+        self.ask_locks(Ask { what, reply }, answer).await
     }
 
     async fn done(&self, what: What) -> Result<bool, StoreError> {

@@ -19,6 +19,14 @@ pub(crate) struct Names {
 }
 
 impl Names {
+    /// Without anything that could be taken for a part of a statement.
+    pub(crate) fn plain() -> Self {
+        Self {
+            schema: String::from("s"),
+            prefix: String::new(),
+        }
+    }
+
     pub(crate) fn new(schema: &str, prefix: &str) -> Result<Self, OpenError> {
         let check = |what, name: &str, most| {
             if name.contains('\0') || name.len() > most {

@@ -12,11 +12,10 @@ use std::{
 
 use session_process::store::{Notice, StoreError};
 use tokio::{sync::watch, time};
-use tokio_postgres::{Client, Statement};
 
 use crate::{
     changes::Notices,
-    connection::{Connector, Link, Prepared, prepare},
+    connection::{CLOCK, Client, Connector, Link, Prepared, Statement, prepare},
     error::store_error,
     names::Names,
 };
@@ -28,8 +27,7 @@ struct Clock(Statement);
 
 impl Prepared for Clock {
     async fn prepare(client: &Client, names: &Names) -> Result<Self, tokio_postgres::Error> {
-        let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
-        Ok(Self(prepare(client, names, sql).await?))
+        Ok(Self(prepare(client, names, CLOCK).await?))
     }
 }
 
@@ -82,5 +80,6 @@ impl Poller {
             tracing::warn!(%error, "session store: the database doesn't answer, so caches are not used");
         }
         self.notices.set_deaf(true);
+        self.connector.reach.failed(error);
     }
 }

@@ -82,6 +82,12 @@ impl<T> Queue<T> {
         }
     }
 
+    /// How many pieces wait, and what they weigh.
+    pub(crate) fn waiting(&self) -> (usize, usize) {
+        let state = self.state.lock();
+        (state.waiting.len(), state.weight)
+    }
+
     /// Takes up nothing from now on. What waits is still worked off.
     pub(crate) fn close(&self) {
         self.state.lock().closed = true;
@@ -131,7 +137,9 @@ mod tests {
         let queue = Queue::new(10);
         queue.push(100, 'a').unwrap();
         assert!(matches!(queue.push(1, 'b'), Err(StoreError::Overloaded)));
+        assert_eq!(queue.waiting(), (1, 100));
         assert_eq!(queue.take(9).await, Some(vec!['a']));
+        assert_eq!(queue.waiting(), (0, 0));
         queue.push(10, 'b').unwrap();
         assert!(matches!(queue.push(1, 'c'), Err(StoreError::Overloaded)));
     }

@@ -9,10 +9,9 @@ use std::{collections::HashMap, sync::Arc};
 
 use session_process::store::{Owner, Record, SessionKey, StoreError};
 use tokio::sync::{oneshot, watch};
-use tokio_postgres::{Client, Statement};
 
 use crate::{
-    connection::{Connector, Link, Prepared, prepare},
+    connection::{Client, Connector, Link, Prepared, Statement, prepare},
     error::store_error,
     names::Names,
     queue::{Queue, Serves},

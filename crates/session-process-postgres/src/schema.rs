@@ -1,14 +1,23 @@
 //! The schema: named steps forward, under a lock that all nodes share.
 
-use tokio_postgres::{Client, error::SqlState};
+use std::time::Duration;
 
-use crate::{OpenError, names::Names};
+use tokio_postgres::{
+    Row,
+    error::SqlState,
+    types::{ToSql, Type},
+};
+
+use crate::{OpenError, client::Client, names::Names};
 
 /// Every step from nothing to the present schema. A step that was released is never changed: another follows.
 const STEPS: &[(&str, &str)] = &[
     ("0001_sessions", include_str!("../sql/0001_sessions.sql")),
     ("0002_locks", include_str!("../sql/0002_locks.sql")),
 ];
+
+/// How long all steps may take. Milliseconds, for tables without rows; a machine that starts many nodes at once is busy.
+const STEPS_TAKE: Duration = Duration::from_secs(60);
 
 /// The table that counts the steps.
 const STEP_TABLE: &str = "session_step";
@@ -43,7 +52,7 @@ fn taken(names: &Names, step: usize, name: &str) -> String {
 }
 
 /// Whether it is there, and not of the future. What is missing is made, if it may be.
-pub(crate) async fn migrate(client: &mut Client, names: &Names, may: bool) -> Result<(), OpenError> {
+pub(crate) async fn migrate(client: &Client, names: &Names, may: bool) -> Result<(), OpenError> {
     suitable(client).await?;
     if steps(client, names).await? == STEPS.len() {
         return permitted(client, names).await;
@@ -53,35 +62,50 @@ pub(crate) async fn migrate(client: &mut Client, names: &Names, may: bool) -> Re
             what: format!("table {}, or its newest columns", names.qualified("session")),
         });
     }
-    let transaction = client.transaction().await?;
+    // An error on the way ends the connection, and so the transaction.
+    client.begin().await?;
+    // Whoever waits for a neighbour's steps waits for as long as these may take.
+    let patience = STEPS_TAKE.as_millis();
+    client
+        .batch_execute(&format!(
+            "SET LOCAL statement_timeout = {patience}; SET LOCAL lock_timeout = {patience}"
+        ))
+        .await?;
     // Until the end of the transaction: of nodes that start at a time, one makes it and the others find it made.
-    transaction
-        .execute("SELECT pg_advisory_xact_lock($1)", &[&names.lock("schema")])
+    let lock = names.lock("schema");
+    client
+        .ask("SELECT pg_advisory_xact_lock($1)", &[(&lock, Type::INT8)])
         .await?;
-    let exists = transaction
-        .query_opt("SELECT 1 FROM pg_namespace WHERE nspname = $1", &[&names.schema])
-        .await?;
-    if exists.is_none() {
-        transaction
-            .batch_execute(&format!("CREATE SCHEMA {}", names.quoted_schema()))
-            .await?;
+    let there = one(client, "SELECT to_regnamespace($1) IS NOT NULL", &names.quoted_schema()).await?;
+    if !there.get::<_, bool>(0) {
+        let create = format!("CREATE SCHEMA {}", names.quoted_schema());
+        client.batch_execute(&create).await?;
     }
-    let there = transaction
-        .query_one("SELECT to_regclass($1) IS NOT NULL", &[&names.qualified(STEP_TABLE)])
-        .await?;
+    let there = one(
+        client,
+        "SELECT to_regclass($1) IS NOT NULL",
+        &names.qualified(STEP_TABLE),
+    )
+    .await?;
     let mut done = 0;
     if there.get(0) {
-        done = count(&transaction, names).await?;
+        done = count(client, names).await?;
     } else {
-        transaction.batch_execute(&step_table(names)).await?;
+        client.batch_execute(&step_table(names)).await?;
     }
     for (n, (name, step)) in STEPS.iter().enumerate().skip(done) {
         tracing::debug!(step = name, "session store: schema moves forward");
-        transaction.batch_execute(&names.render(step)).await?;
-        transaction.batch_execute(&taken(names, n + 1, name)).await?;
+        client.batch_execute(&names.render(step)).await?;
+        client.batch_execute(&taken(names, n + 1, name)).await?;
     }
-    transaction.commit().await?;
+    client.batch_execute("COMMIT").await?;
     permitted(client, names).await
+}
+
+/// Asks for a row, which is there, about a text.
+async fn one(client: &Client, sql: &str, text: &str) -> Result<Row, OpenError> {
+    let row = client.ask(sql, &[(&text, Type::TEXT)]).await?;
+    Ok(row.expect("a row, whatever is in it"))
 }
 
 /// How many steps were taken; an error if it is from the future.
@@ -98,9 +122,10 @@ async fn steps(client: &Client, names: &Names) -> Result<usize, OpenError> {
     }
 }
 
-async fn count(client: &impl tokio_postgres::GenericClient, names: &Names) -> Result<usize, OpenError> {
+async fn count(client: &Client, names: &Names) -> Result<usize, OpenError> {
     let sql = format!("SELECT coalesce(max(step), 0) FROM {}", names.qualified(STEP_TABLE));
-    let found: i32 = client.query_one(&sql, &[]).await?.get(0);
+    let row = client.ask(&sql, &[]).await?;
+    let found: i32 = row.map_or(0, |row| row.get(0));
     match usize::try_from(found) {
         Ok(found) if found <= STEPS.len() => Ok(found),
         _ => Err(OpenError::Newer {
@@ -111,13 +136,9 @@ async fn count(client: &impl tokio_postgres::GenericClient, names: &Names) -> Re
 }
 
 async fn suitable(client: &Client) -> Result<(), OpenError> {
-    let row = client
-        .query_one(
-            "SELECT current_setting('server_version_num')::int, current_setting('server_version'), \
-             current_setting('server_encoding')",
-            &[],
-        )
-        .await?;
+    let sql = "SELECT current_setting('server_version_num')::int, current_setting('server_version'), \
+               current_setting($1)";
+    let row = one(client, sql, "server_encoding").await?;
     let (number, version, encoding): (i32, String, String) = (row.get(0), row.get(1), row.get(2));
     if number < 130_000 || encoding != "UTF8" {
         return Err(OpenError::Unsuitable {
@@ -130,18 +151,18 @@ async fn suitable(client: &Client) -> Result<(), OpenError> {
 /// Asks for every permission at once: better now, by name, than at the first login.
 async fn permitted(client: &Client, names: &Names) -> Result<(), OpenError> {
     for (table, sequence) in [("session", "session_range"), ("lock", "lock_token")] {
-        let row = client
-            .query_one(
-                "SELECT concat_ws(', ', \
-                     CASE WHEN NOT has_table_privilege($1, 'SELECT') THEN 'SELECT' END, \
-                     CASE WHEN NOT has_table_privilege($1, 'INSERT') THEN 'INSERT' END, \
-                     CASE WHEN NOT has_table_privilege($1, 'UPDATE') THEN 'UPDATE' END, \
-                     CASE WHEN NOT has_table_privilege($1, 'DELETE') THEN 'DELETE' END, \
-                     CASE WHEN NOT has_sequence_privilege($2, 'USAGE') THEN 'USAGE of its sequence' END), \
-                 current_user::text",
-                &[&names.qualified(table), &names.qualified(sequence)],
-            )
-            .await?;
+        let sql = "SELECT concat_ws(', ', \
+                       CASE WHEN NOT has_table_privilege($1, 'SELECT') THEN 'SELECT' END, \
+                       CASE WHEN NOT has_table_privilege($1, 'INSERT') THEN 'INSERT' END, \
+                       CASE WHEN NOT has_table_privilege($1, 'UPDATE') THEN 'UPDATE' END, \
+                       CASE WHEN NOT has_table_privilege($1, 'DELETE') THEN 'DELETE' END, \
+                       CASE WHEN NOT has_sequence_privilege($2, 'USAGE') THEN 'USAGE of its sequence' END), \
+                   current_user::text";
+        let parameters: [(&(dyn ToSql + Sync), Type); 2] = [
+            (&names.qualified(table), Type::TEXT),
+            (&names.qualified(sequence), Type::TEXT),
+        ];
+        let row = client.ask(sql, &parameters).await?.expect("a row, whatever is in it");
         let (lacking, role): (String, String) = (row.get(0), row.get(1));
         if !lacking.is_empty() {
             return Err(OpenError::Missing {

@@ -1,6 +1,11 @@
 //! [`PostgresStore`]: the store, as its users hold it.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use session_process::{
     Timestamp,
@@ -12,11 +17,12 @@ use session_process::{
 use tokio::sync::{oneshot, watch};
 
 use crate::{
-    Coherence, OpenError, attributes,
+    CacheTrust, Coherence, Health, OpenError, Waiting, attributes,
     builder::Builder,
     changes::Notices,
     clock::DatabaseClock,
     connection::Connector,
+    health::Reach,
     listener::{Listener, Own},
     locks::{self, Ask, Locker},
     names::Names,
@@ -55,18 +61,6 @@ struct Inner {
     tasks: watch::Receiver<()>,
 }
 
-/// How a store is doing: [`PostgresStore::health`].
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Health {
-    /// The database answers.
-    pub reachable: bool,
-    /// What other nodes change is heard of, so caches are in use.
-    pub listening: bool,
-    /// How long the database took to answer.
-    pub round_trip: Option<Duration>,
-}
-
 impl PostgresStore {
     /// Opens the database with the defaults of [`Builder`].
     ///
@@ -93,28 +87,20 @@ impl PostgresStore {
 
     pub(crate) async fn open_with(builder: Builder) -> Result<Self, OpenError> {
         let names = Names::new(&builder.schema, &builder.prefix)?;
-        let mut config = builder.config;
-        if config.get_application_name().is_none() {
-            config.application_name("session-process");
-        }
-        if config.get_connect_timeout().is_none() {
-            config.connect_timeout(builder.timeout);
-        }
-        // A half-open connection is noticed by what is asked on it; this cleans up after it.
-        config.tcp_user_timeout(builder.timeout);
+        let coherence = builder.settled_coherence()?;
         let connector = Arc::new(Connector {
-            config,
-            tls: builder.tls,
+            source: builder.source(),
             names,
-            clock: DatabaseClock::new(builder.shift),
+            clock: DatabaseClock::new(Arc::clone(&builder.shift)),
             timeout: builder.timeout,
             lock_timeout: builder.lock_timeout,
-            session_settings: builder.session_settings,
+            pooled: builder.pooled,
             recent: Recent::new(builder.recent_bytes),
             connected: watch::Sender::new(0),
+            reach: Reach::new(),
         });
-        let mut client = connector.connect(None).await.map_err(OpenError::Unreachable)?;
-        schema::migrate(&mut client, &connector.names, builder.create_schema).await?;
+        let client = connector.connect().await.map_err(OpenError::Unreachable)?;
+        schema::migrate(&client, &connector.names, builder.create_schema).await?;
         drop(client);
 
         let own = Own::default();
@@ -132,7 +118,7 @@ impl PostgresStore {
             chores: Arc::new(Queue::new(1_000)),
             locks: Arc::new(Queue::new(locks::WAITING)),
             notices: Arc::clone(&notices),
-            coherence: builder.coherence,
+            coherence,
             closing,
             tasks,
         };
@@ -166,9 +152,11 @@ impl PostgresStore {
         };
         until(Box::pin(locker.run(Arc::clone(&inner.locks))));
         let mut changes = inner.notices.subscribe();
-        let patience = match builder.coherence {
+        let patience = match coherence {
             Coherence::Listen { interval, patience } => {
                 let listener = Listener {
+                    at: builder.listens_at().ok_or(OpenError::CannotListen)?,
+                    apart: builder.listens_apart(),
                     connector,
                     notices,
                     node: name()?,
@@ -198,15 +186,44 @@ impl PostgresStore {
 
     /// How the store is doing. Asks the database, and takes no longer than [`Builder::timeout`].
     ///
+    /// For a readiness check: [`Health::is_ready`]. Not for a liveness check: a node whose database is away comes back by
+    /// itself, and to start it anew helps nobody.
+    ///
     /// # Cancel safety
     /// Nothing is changed.
     pub async fn health(&self) -> Health {
-        let begun = std::time::Instant::now();
-        let reachable = self.load(&[SessionKey::from_bytes([0; 32])]).await.is_ok();
+        let Inner {
+            connector,
+            notices,
+            coherence,
+            ..
+        } = &*self.0;
+        let begun = Instant::now();
+        let answered = self.load(&[SessionKey::from_bytes([0; 32])]).await.is_ok();
+        let round_trip = answered.then(|| begun.elapsed());
+        connector.reach.asked(answered);
+        let (database, database_for) = connector.reach.database();
+        let (deaf, cache_for) = notices.deaf_for();
+        let writes = self.0.writes.iter().map(|queue| queue.waiting());
+        let (writes, write_bytes) = writes.fold((0, 0), |sum, queue| (sum.0 + queue.0, sum.1 + queue.1));
         Health {
-            reachable,
-            listening: !self.0.notices.is_deaf(),
-            round_trip: reachable.then(|| begun.elapsed()),
+            database,
+            database_for,
+            round_trip,
+            last_error: connector.reach.last_error(),
+            cache: match coherence {
+                Coherence::Off => CacheTrust::Off,
+                _ if deaf => CacheTrust::Suspect,
+                Coherence::Listen { .. } => CacheTrust::Listening,
+                Coherence::Poll { .. } => CacheTrust::Polling,
+            },
+            cache_for,
+            waiting: Waiting {
+                writes,
+                write_bytes,
+                reads: self.0.reads.waiting().0,
+                locks: self.0.locks.waiting().0,
+            },
         }
     }
 
@@ -231,7 +248,7 @@ impl PostgresStore {
     pub async fn clear_caches(&self) -> Result<(), StoreError> {
         let (reply, answer) = oneshot::channel();
         self.0.chores.push(1, Chore::Clear(reply))?;
-        answer.await.unwrap_or_else(|_| Err(lost()))
+        self.0.answer(answer).await
     }
 
     /// Takes up nothing more, finishes what waits and closes the connections. Without it, the same happens in the
@@ -247,8 +264,13 @@ impl PostgresStore {
         self.0.notices.close();
     }
 
-    pub(crate) fn locks(&self) -> &Queue<Ask> {
-        &self.0.locks
+    pub(crate) async fn ask_locks<T>(
+        &self,
+        ask: Ask,
+        answer: oneshot::Receiver<Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        self.0.locks.push(1, ask)?;
+        self.0.answer(answer).await
     }
 
     pub(crate) fn notices(&self) -> &Notices {
@@ -264,11 +286,17 @@ impl PostgresStore {
         let weight = changes.iter().map(weight).sum();
         let (reply, answer) = oneshot::channel();
         self.0.writes[writer].push(weight, Work::Commit(changes, reply))?;
-        answer.await.unwrap_or_else(|_| Err(lost()))
+        self.0.answer(answer).await
     }
 }
 
 impl Inner {
+    /// What came of it.
+    async fn answer<T>(&self, answer: oneshot::Receiver<Result<T, StoreError>>) -> Result<T, StoreError> {
+        let answer = answer.await.unwrap_or_else(|_| Err(lost()));
+        answer.inspect_err(|error| self.connector.reach.failed(error))
+    }
+
     fn close(&self) {
         self.closing.send_replace(true);
         self.reads.close();
@@ -305,7 +333,7 @@ impl SessionStore for PostgresStore {
             }
             let (reply, answer) = oneshot::channel();
             self.0.reads.push(keys.len(), Read::Load(keys.to_vec(), reply))?;
-            answer.await.unwrap_or_else(|_| Err(lost()))
+            self.0.answer(answer).await
         })
     }
 
@@ -340,7 +368,7 @@ impl SessionStore for PostgresStore {
             let mut outcomes: Vec<Option<Outcome>> = (0..count).map(|_| None).collect();
             let mut failed = None;
             for (indices, answer) in answers {
-                match answer.await.unwrap_or_else(|_| Err(lost())) {
+                match self.0.answer(answer).await {
                     Ok(part) => {
                         for (index, outcome) in indices.into_iter().zip(part) {
                             outcomes[index] = Some(outcome);
@@ -368,7 +396,7 @@ impl SessionStore for PostgresStore {
                 answers.push(answer);
             }
             for answer in answers {
-                answer.await.unwrap_or_else(|_| Err(lost()))?;
+                self.0.answer(answer).await?;
             }
             Ok(())
         })
@@ -378,7 +406,7 @@ impl SessionStore for PostgresStore {
         Box::pin(async move {
             let (reply, answer) = oneshot::channel();
             self.0.chores.push(1, Chore::Sweep(limit, reply))?;
-            answer.await.unwrap_or_else(|_| Err(lost()))
+            self.0.answer(answer).await
         })
     }
 
@@ -396,7 +424,7 @@ impl SessionStore for PostgresStore {
             };
             let (reply, answer) = oneshot::channel();
             self.0.reads.push(1, Read::List(page, reply))?;
-            answer.await.unwrap_or_else(|_| Err(lost()))
+            self.0.answer(answer).await
         })
     }
 

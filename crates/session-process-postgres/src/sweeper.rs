@@ -4,11 +4,10 @@ use std::sync::Arc;
 
 use session_process::store::{Notice, Removed, SessionKey, StoreError, Version};
 use tokio::sync::oneshot;
-use tokio_postgres::{Client, Statement};
 
 use crate::{
     changes::Notices,
-    connection::{Connector, Link, Prepared, prepare},
+    connection::{Client, Connector, Link, Prepared, Statement, prepare},
     error::store_error,
     listener::{Kind, Node, Own},
     names::Names,
@@ -133,7 +132,7 @@ impl Sweeper {
         let head = self.node.head(Kind::Removed);
         let limit = i64::try_from(most).unwrap_or(i64::MAX);
         let (client, statements) = link.ready().await?;
-        client.batch_execute("BEGIN").await.map_err(fail)?;
+        client.begin().await.map_err(fail)?;
         let alone: bool = client.query_one(&statements.lock, &[&lock]).await.map_err(fail)?.get(0);
         let rows = if alone {
             client

@@ -13,5 +13,5 @@ pub mod postgres;
 pub use self::{
     captured::{Captured, capture_tracing},
     gate::Gate,
-    long::long_or,
+    long::{Progress, long_or},
 };

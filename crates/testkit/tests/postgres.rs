@@ -1,7 +1,13 @@
 //! The private server.
 #![cfg(all(unix, feature = "postgres"))]
 
-use testkit::postgres::{Disk, Server};
+use std::{
+    io::{BufRead, BufReader, Write},
+    path::PathBuf,
+    process::{Command, Stdio},
+};
+
+use testkit::postgres::{Disk, Pooler, Server};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_test_gets_an_empty_database_of_its_own() {
@@ -57,6 +63,58 @@ async fn a_private_server_stops_and_starts_and_its_folder_goes_with_it() {
     drop(server);
     // The watcher's part; nextest's own limit ends a wait for what never comes.
     while folder.exists() {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+const KILLED: &str = "TESTKIT_POOLER_KILLED";
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "the child of the next test, which is killed"]
+async fn child_with_a_pooler() {
+    if std::env::var_os(KILLED).is_none() {
+        return;
+    }
+    let server = Server::shared().await;
+    let pooler = Pooler::before(&server.config()).await;
+    let tokio_postgres::config::Host::Unix(folder) = pooler.config(&server.config()).get_hosts()[0].clone() else {
+        panic!("a socket")
+    };
+    writeln!(std::io::stdout(), "folder {}", folder.display()).expect("the parent reads");
+    std::future::pending::<()>().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pooler_passes_on_what_it_is_asked_and_goes_with_its_test_also_when_that_is_killed() {
+    let server = Server::shared().await;
+    let pooler = Pooler::before(&server.config()).await;
+    let (client, connection) = pooler
+        .config(&server.config())
+        .connect(tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    tokio::spawn(connection);
+    assert_eq!(
+        client.query_typed_one("SELECT 1", &[]).await.unwrap().get::<_, i32>(0),
+        1
+    );
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child_with_a_pooler", "--ignored", "--nocapture"])
+        .env(KILLED, "1")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let output = BufReader::new(child.stdout.take().unwrap());
+    let folder = output
+        .lines()
+        .find_map(|line| Some(PathBuf::from(line.ok()?.split_once("folder ")?.1)))
+        .expect("it says where");
+    let pid = std::fs::read_to_string(folder.join("pid")).unwrap();
+    let process = PathBuf::from(format!("/proc/{}", pid.trim()));
+    assert!(process.exists());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    while folder.exists() || process.exists() {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
 }

@@ -8,6 +8,9 @@ use std::{
 
 use crate::{Length, msrv, tools};
 
+/// The tests that ask `testkit::long_or` how much to do, by their modules.
+const LONG: &str = "test(/^(totals|crash|faults|network)::/)";
+
 /// Everything, to the end also when a step fails: one run tells all that is wrong.
 pub(crate) fn everything(length: Length) -> Result<(), String> {
     tools::make_sure_of_all()?;
@@ -42,11 +45,14 @@ pub(crate) fn everything(length: Length) -> Result<(), String> {
     steps.run("minimum Rust version", msrv::check);
     steps.documentation();
     steps.client();
-    steps.tests(&[], length);
+    steps.tests(&[]);
     steps.cargo(
         "documentation examples",
         &["test", "--workspace", "--doc", "--all-features", "--locked", "--quiet"],
     );
+    if length == Length::Long {
+        steps.long(&[]);
+    }
     steps.summary()
 }
 
@@ -54,7 +60,10 @@ pub(crate) fn everything(length: Length) -> Result<(), String> {
 pub(crate) fn only(filters: &[&str], length: Length) -> Result<(), String> {
     tools::make_sure_of_all()?;
     let mut steps = Steps::default();
-    steps.tests(filters, length);
+    match length {
+        Length::Normal => steps.tests(filters),
+        Length::Long => steps.long(filters),
+    }
     steps.summary()
 }
 
@@ -68,7 +77,7 @@ impl Steps {
         self.command(name, Command::new("cargo").args(args));
     }
 
-    fn tests(&mut self, filters: &[&str], length: Length) {
+    fn tests(&mut self, filters: &[&str]) {
         let mut command = Command::new("cargo");
         command.args([
             "nextest",
@@ -78,13 +87,26 @@ impl Steps {
             "--locked",
             "--profile",
         ]);
-        match length {
-            // The tests look for it: `testkit::long_or`.
-            Length::Long => command.arg("long").env("LONG_TESTS", "1"),
-            Length::Normal if env::var_os("CI").is_some() => command.arg("ci"),
-            Length::Normal => command.arg("default"),
-        };
+        command.arg(if env::var_os("CI").is_some() { "ci" } else { "default" });
         self.command("tests", command.args(filters));
+    }
+
+    /// Those that can be long, one after the other and with all they say: how far they are.
+    fn long(&mut self, filters: &[&str]) {
+        let mut command = Command::new("cargo");
+        command.args([
+            "nextest",
+            "run",
+            "-p",
+            "session-process-postgres",
+            "--all-features",
+            "--locked",
+        ]);
+        command
+            .args(["--profile", "long", "--no-capture", "-E", LONG])
+            .args(filters);
+        // The tests look for it: `testkit::long_or`.
+        self.command("long tests", command.env("LONG_TESTS", "1"));
     }
 
     /// The browser's client, without a browser.

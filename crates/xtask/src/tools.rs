@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-/// Makes sure that rustfmt, clippy, cargo-nextest, a PostgreSQL server, Node and a browser are there.
+/// Makes sure that rustfmt, clippy, cargo-nextest, a PostgreSQL server, PgBouncer, Node and a browser are there.
 pub(crate) fn make_sure_of_all() -> Result<(), String> {
     for (component, args) in [("rustfmt", ["fmt", "--version"]), ("clippy", ["clippy", "--version"])] {
         if !answers("cargo", &args) {
@@ -13,6 +13,7 @@ pub(crate) fn make_sure_of_all() -> Result<(), String> {
         install("cargo", &["install", "--locked", "cargo-nextest"])?;
     }
     postgresql()?;
+    pgbouncer()?;
     node()?;
     browser()
 }
@@ -109,6 +110,29 @@ fn postgresql() -> Result<(), String> {
     } else {
         Err(by_hand.to_owned())
     }
+}
+
+/// The pooler that PostgreSQL is reached through in some tests, which `testkit` starts as they need it.
+fn pgbouncer() -> Result<(), String> {
+    // Where `testkit` looks too: Debian's folder is not in everybody's path.
+    let is_there = || {
+        ["pgbouncer", "/usr/sbin/pgbouncer"]
+            .iter()
+            .any(|program| answers(program, &["--version"]))
+    };
+    if is_there() {
+        return Ok(());
+    }
+    let by_hand = "the tests need `pgbouncer`: install it (`apt-get install pgbouncer` on Debian)";
+    if !may_install() {
+        return Err(by_hand.to_owned());
+    }
+    install("apt-get", &["update", "-q"])?;
+    install(
+        "apt-get",
+        &["install", "-q", "-y", "--no-install-recommends", "pgbouncer"],
+    )?;
+    if is_there() { Ok(()) } else { Err(by_hand.to_owned()) }
 }
 
 /// Where `testkit` looks too.

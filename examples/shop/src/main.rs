@@ -2,6 +2,7 @@
 
 #[cfg(unix)]
 mod cluster;
+mod health;
 mod options;
 mod serve;
 

@@ -13,6 +13,7 @@ use shop::{Shop, app};
 use tokio::net::TcpListener;
 
 use crate::{
+    health,
     options::{Options, Store},
     say, stop_signal,
 };
@@ -24,7 +25,8 @@ const DRAIN: Duration = Duration::from_secs(3);
 const SLEEP_AFTER: Duration = Duration::from_secs(30 * 60);
 
 /// A store that is open, to be closed at the end.
-enum Open {
+#[derive(Clone)]
+pub(crate) enum Open {
     Memory,
     Sqlite(SqliteStore),
     Postgres(PostgresStore),
@@ -70,7 +72,7 @@ pub(crate) async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     if options.developer {
         shop = shop.with_developer_page();
     }
-    let app = app(&shop);
+    let app = app(&shop).merge(health::routes(shop.sessions().clone(), store.clone()));
     // Before anybody is told the address: a signal from then on is not missed.
     let stop = stop_signal(options.until_stdin_ends)?;
     let listener = TcpListener::bind(options.address).await;

@@ -6,10 +6,16 @@ use session_process::{
     Timestamp,
     store::{AttributeMap, Change, Create, Edit, Expect, Notice, Record, SessionKey, Snapshot, StoreError, Version},
 };
-use tokio_postgres::{Client, Error, Row, Statement, types::ToSql};
+use tokio_postgres::{Error, Row, types::ToSql};
 
 use super::{Group, Statements, Writer, judge};
-use crate::{attributes, error::store_error, recent::Recent, row};
+use crate::{
+    attributes,
+    connection::{Client, Statement},
+    error::store_error,
+    recent::Recent,
+    row,
+};
 
 /// How often a change is judged again because somebody was quicker, before it is given up. Each time somebody else's
 /// change went through.
@@ -291,21 +297,7 @@ impl Writer {
             changed: &changed,
             removed: &removed,
         };
-        let written = if several {
-            let (begun, written, committed) = tokio::join!(
-                biased;
-                client.batch_execute("BEGIN"),
-                run(client, statements, &batch, heads),
-                client.batch_execute("COMMIT"),
-            );
-            // The first error is the cause, the others follow from it.
-            begun.map_err(Failed::from)?;
-            let written = written?;
-            committed.map_err(Failed::from)?;
-            written
-        } else {
-            run(client, statements, &batch, heads).await?
-        };
+        let written = client.whole(several, run(client, statements, &batch, heads)).await?;
         batch.remember(&written, &self.link.connector.recent);
         Ok(written)
     }

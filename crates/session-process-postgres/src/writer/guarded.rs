@@ -78,7 +78,7 @@ impl Writer {
         let fence_parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 1] = [&fences];
         let (begun, locked, tokens, theirs, found) = tokio::join!(
             biased;
-            client.batch_execute("BEGIN"),
+            client.begin(),
             unless(locks.is_empty(), client.query(&statements.lock, &lock_parameters)),
             unless(fences.is_empty(), client.query(&statements.fence, &fence_parameters)),
             unless(users.is_empty(), client.query(&statements.of_users, &parameters)),

@@ -19,12 +19,11 @@ use std::sync::Arc;
 
 use session_process::store::{Change, Outcome, StoreError, Touch};
 use tokio::sync::oneshot;
-use tokio_postgres::{Client, Statement};
 
 use self::group::Group;
 use crate::{
     changes::Notices,
-    connection::{Connector, Link, Prepared, prepare},
+    connection::{Client, Connector, Link, Prepared, Statement, prepare},
     listener::{Kind, Node, Own},
     names::Names,
     queue::{Queue, Serves},
@@ -71,7 +70,7 @@ impl Prepared for Statements {
             prepare(include_str!("../../sql/both.sql")),
             prepare(include_str!("../../sql/rotate.sql")),
             prepare("SELECT pg_advisory_xact_lock(g.key) FROM unnest($1::bigint[]) AS g (key)"),
-            prepare("DELETE FROM {session} WHERE key = $1"),
+            prepare("DELETE FROM {session} WHERE key = $1::bytea"),
             prepare(include_str!("../../sql/lock_fence.sql")),
         )?;
         Ok(Self {

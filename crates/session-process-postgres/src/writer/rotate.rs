@@ -34,7 +34,7 @@ impl Writer {
         let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 2] = [&shift, &keys];
         let (begun, rows) = tokio::join!(
             biased;
-            client.batch_execute("BEGIN"),
+            client.begin(),
             client.query(&statements.both, &parameters),
         );
         begun?;

@@ -42,7 +42,11 @@ impl Writer {
         loop {
             attempt += 1;
             let (client, statements) = self.link.ready().await?;
-            match client.execute(&statements.touch, &[&shift, &keys, &times]).await {
+            let parameters: [&(dyn tokio_postgres::types::ToSql + Sync); 3] = [&shift, &keys, &times];
+            let touched = client
+                .whole(false, client.execute(&statements.touch, &parameters))
+                .await;
+            match touched {
                 Ok(_) => return Ok(()),
                 Err(error) if is_collision(&error) && attempt < ATTEMPTS => {}
                 Err(error) => return Err(store_error("touch", error)),

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use session_process::{
     Timestamp,
+    locks::Locks,
     records::{NewSession, SessionRecords},
     store::SessionStore,
 };
@@ -72,6 +73,14 @@ async fn a_node_an_hour_off_expires_nothing_early_or_late() {
             assert_eq!(node.clean_up().await.unwrap(), 0);
         }
         assert!(two.get_fresh(&id).await.unwrap().is_some());
+        let (ours, theirs) = (Locks::new(here.clone()), Locks::new(there.clone()));
+        let lock = ours.lock("a").await.unwrap();
+        assert!(
+            lock.is_held() && theirs.try_lock("a").await.unwrap().is_none(),
+            "locks are exclusive"
+        );
+        assert!(lock.release().await.unwrap());
+        assert!(theirs.try_lock("a").await.unwrap().is_some(), "and free");
 
         // A minute later by the database, and to the nodes' own clocks no time at all.
         client

@@ -67,6 +67,7 @@ async fn child() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_acknowledged_write_of_a_node_that_is_killed_is_there_once() {
     let rounds = testkit::long_or(3, 100);
+    let progress = testkit::Progress::new("kills of a node", rounds);
     let fresh = fresh().await;
     let here = records(fresh.store.clone());
     let admin = fresh.database.connect().await;
@@ -97,6 +98,7 @@ async fn every_acknowledged_write_of_a_node_that_is_killed_is_there_once() {
             }
             assert_eq!(add(&here, session).await, Some(n + 1), "this node goes on");
         }
+        progress.step();
     }
 }
 

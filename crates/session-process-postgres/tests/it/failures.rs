@@ -11,7 +11,7 @@ use session_process::store::{
 use session_process_postgres::Builder;
 use testkit::postgres::{Disk, Server};
 
-use crate::support::{apply, change, fresh};
+use crate::support::{apply, change, fresh, fresh_on};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_that_somebody_locks_holds_up_its_own_session_alone() {
@@ -320,7 +320,7 @@ async fn a_database_that_takes_no_writes_is_away_for_writes_alone() {
 /// gopgsession: a pool of one connection hangs.
 #[tokio::test(flavor = "multi_thread")]
 async fn too_few_connections_are_an_error_and_never_a_wait_for_good() {
-    let fresh = fresh().await;
+    let fresh = fresh_on(Server::local().await).await;
     let role = format!("{}_few", fresh.database.name());
     let client = fresh.database.connect().await;
     client

@@ -6,7 +6,10 @@ use session_process::{
     records::{NewSession, SessionRecords},
     store::{SessionKey, SessionStore},
 };
-use testkit::postgres::{Database, Disk, Server};
+use testkit::{
+    Progress, long_or,
+    postgres::{Database, Disk, Server},
+};
 
 use crate::traffic::{TIMEOUT, Traffic, node};
 
@@ -27,7 +30,10 @@ async fn a_listener_that_is_killed_serves_nothing_old() {
     let database = server.database().await;
     let traffic = two(&database).await;
     let admin = database.connect().await;
-    for _ in 0..8 {
+    let times = long_or(8, 60);
+    let progress = Progress::new("kills of the listeners", times);
+    for _ in 0..times {
+        progress.step();
         traffic.flows([0, 1]).await;
         // One or both: the one that was killed before may not be back yet.
         while admin.execute(KILL_LISTENERS, &[]).await.unwrap() == 0 {
@@ -43,7 +49,10 @@ async fn all_connections_can_be_killed_again_and_again() {
     let database = server.database().await;
     let traffic = two(&database).await;
     let admin = database.connect().await;
-    for _ in 0..5 {
+    let times = long_or(5, 60);
+    let progress = Progress::new("kills of all connections", times);
+    for _ in 0..times {
+        progress.step();
         traffic.flows([0, 1]).await;
         assert!(admin.execute(KILL_ALL, &[]).await.unwrap() >= 2);
     }
@@ -57,18 +66,22 @@ async fn a_server_that_crashes_and_comes_back_has_all_that_was_acknowledged() {
     let database = server.database().await;
     let traffic = two(&database).await;
     let other = node(database.config()).await;
-    for crash in [true, false] {
+    let times = long_or(2, 20);
+    let progress = Progress::new("ends of the server", times);
+    for time in 0..times {
+        progress.step();
+        let crash = time % 2 == 0;
         traffic.flows([0, 1]).await;
         tokio::task::block_in_place(|| if crash { server.crash() } else { server.stop() });
         let begun = Instant::now();
         let refused = other.load(&[SessionKey::from_bytes([9; 32])]).await;
         assert!(refused.is_err_and(|error| error.is_transient()), "never \"no session\"");
         assert!(begun.elapsed() < TIMEOUT * 3, "and at once");
-        assert!(!other.health().await.reachable);
+        assert!(!other.health().await.is_ready());
         tokio::task::block_in_place(|| server.start());
     }
     traffic.flows([0, 1]).await;
-    while !other.health().await.listening {
+    while !other.health().await.cache.is_trusted() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     traffic.end().await;
@@ -87,7 +100,7 @@ async fn a_server_that_hangs_is_an_error_in_time_and_caches_are_not_used_meanwhi
     traffic.flows([0, 1]).await;
     server.freeze();
     let begun = Instant::now();
-    while other.health().await.listening {}
+    while other.health().await.cache.is_trusted() {}
     assert!(begun.elapsed() < TIMEOUT * 5);
     let refused = records.get(&id).await;
     assert!(refused.is_err_and(|error| error.is_transient()), "the cache isn't used");

@@ -9,7 +9,8 @@
 //! | delete a user's 500 sessions | `nodes`, 10,000 of them |
 //! | cleanup of 500 expired sessions | |
 //! | 64 increments at once | `nodes`, `totals` |
-//! | a clock ahead | `clocks` |
+//! | lock with lease 1 s, heartbeat 200 ms, holder alive; anyone can unlock | and `locks` of `session-process` |
+//! | a clock 61 s ahead steals at once | `clocks` |
 //! | a row deleted behind the cache, read with forced refresh | |
 //! | 8 tasks updating 5 attributes of one session, 20 times | |
 //! | 2,000 updates of one session | |
@@ -29,15 +30,16 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use session_process::{
     AttributeError, ManualClock, SessionId, Timestamp,
+    locks::Locks,
     records::{CacheLimit, NewSession, RecordError, RecordHandle, RecordsBuilder, SessionRecords, UpdateError},
     store::{
-        BoxFuture, Change, Changes, Conflict, Edit, Expect, Op, Outcome, Owner, OwnerLimit, OwnerLimitPolicy,
-        OwnerText, Record, Removed, SessionKey, SessionStore, StoreError, Touch,
+        BoxFuture, Change, Changes, Conflict, Edit, Expect, Holder, LockName, LockStore, Op, Outcome, Owner,
+        OwnerLimit, OwnerLimitPolicy, OwnerText, Record, Removed, SessionKey, SessionStore, StoreError, Touch,
     },
 };
 use session_process_postgres::PostgresStore;
@@ -474,6 +476,28 @@ async fn a_stale_removal_of_an_attribute_and_a_stale_group_change_are_refused() 
         (found.get::<u64>("n").unwrap(), found.group_id()),
         (Some(2), Some("acme"))
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_whose_holder_lives_is_nobody_elses_after_its_lease_and_only_the_holder_gives_it_up() {
+    let fresh = fresh().await;
+    let other = fresh.node().await;
+    let holders = Locks::new(fresh.store.clone()).with_lease(Duration::from_secs(1));
+    let others = Locks::new(other.clone());
+    let (name, begun) = (LockName::new("payment"), Instant::now());
+    let lock = holders.lock(&name).await.unwrap();
+    while begun.elapsed() < Duration::from_millis(2_500) {
+        assert!(
+            others.try_lock(&name).await.unwrap().is_none(),
+            "taken after {:?}",
+            begun.elapsed()
+        );
+        let somebody = Holder::random().unwrap();
+        assert!(!other.release(name.key(), somebody).await.unwrap(), "anyone can unlock");
+        assert!(lock.is_held());
+    }
+    assert!(lock.release().await.unwrap());
+    assert!(others.try_lock(&name).await.unwrap().is_some());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,9 +17,9 @@ use session_process::{
     },
 };
 use session_process_postgres::{Builder, PostgresStore};
-use testkit::conformance::StoreUnderTest;
+use testkit::{conformance::StoreUnderTest, postgres::Server};
 
-use crate::support::{Fresh, apply, change, fresh};
+use crate::support::{Fresh, apply, change, fresh, fresh_on};
 
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -162,7 +162,7 @@ async fn a_lost_connection_is_no_lost_lock() {
 /// The holder's node gets no connection any more: it is told in time, by its own clock.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_is_cut_off_knows_that_its_lock_is_lost_before_another_gets_it() {
-    let fresh = fresh().await;
+    let fresh = fresh_on(Server::local().await).await;
     let mut config = fresh.database.config();
     config.application_name("cut off");
     let role = format!("{}_role", fresh.database.name());

@@ -3,7 +3,10 @@
 use std::time::{Duration, Instant};
 
 use session_process::records::{NewSession, SessionRecords};
-use testkit::postgres::{Database, Proxy, Server, Way};
+use testkit::{
+    Progress, long_or,
+    postgres::{Database, Proxy, Server, Way},
+};
 
 use crate::traffic::{TIMEOUT, Traffic, node};
 
@@ -74,7 +77,7 @@ async fn a_write_that_arrives_late_is_heard_of_also_by_the_node_that_sent_it() {
     proxy.hold_present();
     assert!(records.delete(&id).await.is_err(), "it is on its way");
     // On new connections, and from the cache.
-    while !store.health().await.listening || is_there().await.is_none() {
+    while !store.health().await.cache.is_trusted() || is_there().await.is_none() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     assert_eq!((is_there().await, records.stats().cache_in_use), (Some(true), true));
@@ -131,7 +134,10 @@ async fn connections_that_are_cut_and_refused_are_made_again() {
     let server = Server::shared().await;
     let database = server.database().await;
     let (traffic, [one, two]) = two(&database).await;
-    for _ in 0..3 {
+    let times = long_or(3, 60);
+    let progress = Progress::new("cuts of the network", times);
+    for _ in 0..times {
+        progress.step();
         traffic.flows([0, 1]).await;
         one.cut();
         two.refuse();

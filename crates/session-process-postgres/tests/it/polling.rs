@@ -22,7 +22,7 @@ const INTERVAL: Duration = Duration::from_millis(200);
 async fn node(database: &Database) -> PostgresStore {
     Builder::from_config(database.config())
         .coherence(Coherence::Poll { interval: INTERVAL })
-        .session_settings(false)
+        .behind_pooler(true)
         .timeout(TIMEOUT)
         .open()
         .await
@@ -71,12 +71,12 @@ async fn when_the_database_is_away_caches_are_not_used_and_afterwards_again() {
         .unwrap();
     let id = records.create(NewSession::new().attribute("n", 1)).await.unwrap().id;
     tokio::task::block_in_place(|| server.stop());
-    while store.health().await.listening {
+    while store.health().await.cache.is_trusted() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     assert!(records.get(&id).await.is_err_and(|error| error.is_transient()));
     tokio::task::block_in_place(|| server.start());
-    while !store.health().await.listening || !records.get(&id).await.is_ok_and(|found| found.is_some()) {
+    while !store.health().await.cache.is_trusted() || !records.get(&id).await.is_ok_and(|found| found.is_some()) {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }

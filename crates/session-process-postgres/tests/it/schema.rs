@@ -1,5 +1,7 @@
 //! Names, migrations, permissions; and that an update touches no index.
 
+use std::time::Duration;
+
 use session_process::store::{Change, Edit, Expect, Op, Owner, SessionKey, SessionStore, Version};
 use session_process_postgres::{Builder, Coherence, OpenError, PostgresStore};
 use testkit::postgres::{Database, Disk, Server};
@@ -82,6 +84,32 @@ async fn twenty_nodes_that_start_at_once_make_the_schema_once() {
     assert_eq!(steps, ["0001_sessions", "0002_locks"]);
 }
 
+/// For longer than for a row that somebody keeps locked.
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_that_start_wait_for_one_that_is_slow_to_make_the_schema() {
+    let server = Server::shared().await;
+    let database = server.database().await;
+    let mut admin = database.connect().await;
+    let watch = database.connect().await;
+    // What it has to be made of is in the way of the first one.
+    admin.batch_execute("CREATE SCHEMA session_process").await.unwrap();
+    let slow = admin.transaction().await.unwrap();
+    slow.batch_execute("CREATE TABLE session_process.session_step ()")
+        .await
+        .unwrap();
+    let builder = || Builder::from_config(database.config()).lock_timeout(Duration::from_millis(100));
+    let opening = [tokio::spawn(builder().open()), tokio::spawn(builder().open())];
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' \
+                   AND clock_timestamp() - query_start > interval '300 milliseconds'";
+    while watch.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) < 2 {
+        assert!(opening.iter().all(|one| !one.is_finished()), "it gave up");
+    }
+    slow.rollback().await.unwrap();
+    let [one, other] = opening;
+    works(&one.await.unwrap().unwrap()).await;
+    other.await.unwrap().unwrap();
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_printed_schema_is_the_one_that_is_needed() {
     let server = Server::shared().await;
@@ -137,7 +165,7 @@ async fn as_role(database: &Database, rights: &str) -> Result<PostgresStore, Ope
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_permission_is_named() {
-    let server = Server::shared().await;
+    let server = Server::local().await;
     let database = server.database().await;
     let refused = as_role(&database, "").await.unwrap_err();
     assert!(matches!(refused, OpenError::Permission { .. }), "{refused:?}");

@@ -42,6 +42,15 @@ impl LocksUnderTest for Fresh {
 }
 
 impl Fresh {
+    pub(crate) fn new(store: PostgresStore, clock: Arc<AtomicI64>, database: Database, server: Server) -> Self {
+        Self {
+            store,
+            clock,
+            database,
+            _server: server,
+        }
+    }
+
     /// Another node at the same database.
     pub(crate) async fn node(&self) -> PostgresStore {
         Builder::from_config(self.database.config())
@@ -53,7 +62,10 @@ impl Fresh {
 }
 
 pub(crate) async fn fresh() -> Fresh {
-    let server = Server::shared().await;
+    fresh_on(Server::shared().await).await
+}
+
+pub(crate) async fn fresh_on(server: Server) -> Fresh {
     let database = server.database().await;
     let clock = Arc::new(AtomicI64::new(0));
     let store = Builder::from_config(database.config())
@@ -61,12 +73,7 @@ pub(crate) async fn fresh() -> Fresh {
         .open()
         .await
         .expect("an empty database");
-    Fresh {
-        store,
-        clock,
-        database,
-        _server: server,
-    }
+    Fresh::new(store, clock, database, server)
 }
 
 pub(crate) fn change(key: SessionKey, op: Op) -> Change {

@@ -54,7 +54,10 @@ async fn a_server_is_spoken_to_by_tls_if_its_certificate_is_trusted_and_not_at_a
     let key = SessionKey::from_bytes([1; 32]);
     apply(&store, change(key, Op::Create(Box::default()))).await.unwrap();
     assert!(store.load(&[key]).await.unwrap()[0].is_some());
-    assert!(store.health().await.listening, "also the connection that listens");
+    assert!(
+        store.health().await.cache.is_trusted(),
+        "also the connection that listens"
+    );
     let sql = "SELECT count(*), count(*) FILTER (WHERE ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid) WHERE \
                application_name = 'session-process'";
     let (client, connection) = {

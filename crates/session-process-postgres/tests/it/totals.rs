@@ -40,10 +40,11 @@ async fn updates_of_a_thousand_sessions_on_two_nodes_add_up() {
     }
     let ids = Arc::new(ids);
     let (next, added) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let progress = Arc::new(testkit::Progress::new("updates", updates));
     let callers: Vec<_> = (0..2 * CALLERS)
         .map(|caller| {
             let (node, ids) = (nodes[caller % 2].clone(), Arc::clone(&ids));
-            let (next, added) = (Arc::clone(&next), Arc::clone(&added));
+            let (next, added, progress) = (Arc::clone(&next), Arc::clone(&added), Arc::clone(&progress));
             tokio::spawn(async move {
                 // Xorshift: which session, and how much.
                 let mut chance = caller as u64 + 1;
@@ -58,6 +59,7 @@ async fn updates_of_a_thousand_sessions_on_two_nodes_add_up() {
                     });
                     update.await.expect("no update is lost, and none gives up");
                     added.fetch_add(by, Ordering::Relaxed);
+                    progress.step();
                 }
             })
         })

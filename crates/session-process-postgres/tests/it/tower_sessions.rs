@@ -237,7 +237,7 @@ async fn a_save_that_failed_is_in_no_cache_and_the_answer_comes_in_time() {
     assert!(matches!(failed, Err(UpdateError::Store(_))), "{failed:?}");
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
     tokio::task::block_in_place(|| server.start());
-    while !store.health().await.listening {
+    while !store.health().await.cache.is_trusted() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     // The server was not there: nothing of it was done, and no cache says otherwise.

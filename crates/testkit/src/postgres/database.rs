@@ -7,7 +7,7 @@ use std::{
     time::{SystemTime, UNIX_EPOCH},
 };
 
-use tokio_postgres::{Config, config::Host};
+use tokio_postgres::{Config, config::Host, error::SqlState};
 
 use super::connect;
 
@@ -28,10 +28,15 @@ impl Database {
         let name = format!("sp_test_{}_{next}_{now}", process::id());
         let client = connect(server).await;
         let create = format!("CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'");
-        client
-            .batch_execute(&create)
-            .await
-            .expect("the role may create databases");
+        if let Err(error) = client.batch_execute(&create).await {
+            assert!(
+                error.code() != Some(&SqlState::INSUFFICIENT_PRIVILEGE),
+                "the role of DATABASE_URL may not create databases, and each test has one of its own: as a superuser, \
+                 ALTER ROLE {} CREATEDB",
+                server.get_user().unwrap_or("…")
+            );
+            panic!("no database for this test: {error:?}");
+        }
         Self {
             server: server.clone(),
             name,

@@ -9,6 +9,7 @@
 
 mod database;
 mod faults;
+mod pooler;
 mod proxy;
 
 use std::{
@@ -26,6 +27,7 @@ use private_postgres::PrivateServer;
 
 pub use self::{
     database::Database,
+    pooler::Pooler,
     proxy::{Proxy, Way},
 };
 
@@ -40,7 +42,7 @@ pub struct Server {
 impl Server {
     /// The server that the tests of this user share, whichever process they are in. Started if it isn't running.
     ///
-    /// With `DATABASE_URL` set, that one: its role must be allowed to create databases.
+    /// With `DATABASE_URL` set, that one: its role must be allowed to create databases, and needs no other rights.
     ///
     /// # Panics
     /// If there is no server and none can be started; the message says what to do.
@@ -53,6 +55,14 @@ impl Server {
                 private: None,
             };
         }
+        Self::local().await
+    }
+
+    /// The same, whatever `DATABASE_URL` says: for a test that has to be the server's superuser, to create roles.
+    ///
+    /// # Panics
+    /// As [`shared`](Self::shared).
+    pub async fn local() -> Self {
         let user = rustix::process::geteuid().as_raw();
         let folder = env::temp_dir().join(format!("session-process-pg-{user}"));
         // Ten seconds: the pause between two tests, with a compilation in between where it is short.

@@ -173,6 +173,13 @@ fn without_its_database_the_shop_answers_503() {
     let mut client = Client::new(&node.url, "");
     client.add("mug").unwrap();
     let cookie = client.cookie.clone();
+    let mut balancer = Client::new(&node.url, "");
+    let (status, health) = balancer.get("/health");
+    assert_eq!((status, &health["sessions"]), (200, &json!("ok")));
+    assert_eq!(
+        (&health["database"]["state"], &health["cache"]["state"]),
+        (&json!("connected"), &json!("listening"))
+    );
     drop(shared);
     let status = |client: &mut Client| client.post("/api/cart", r#"{"item": "tea"}"#).0;
     until(|| status(&mut client) == 503);
@@ -180,4 +187,13 @@ fn without_its_database_the_shop_answers_503() {
     assert_eq!(other.get("/api/cart"), (503, other.get("/api/cart").1));
     assert_ne!(other.get("/api/cart").1, Value::Null);
     assert_eq!(client.cookie, cookie, "the cookie stays");
+    until(|| balancer.get("/health").0 == 503);
+    let health = balancer.get("/health").1;
+    assert_eq!(
+        (&health["database"]["state"], &health["cache"]["state"]),
+        (&json!("away"), &json!("suspect"))
+    );
+    // `invalid_catalog_name`: there is no such database.
+    assert_eq!(health["database"]["last_error"]["sqlstate"], "3D000");
+    assert_eq!(balancer.cookie, "", "it is no visitor");
 }

@@ -1,0 +1,186 @@
+//! [`Client`]: a connection as the store asks on it, and its [`Statement`]s.
+//!
+//! # Invariants
+//! 1. Behind a pooler nothing outlives a transaction, since the next one may be on another connection to the database, and
+//!    this one is somebody else's then: a statement has no name there and goes with its text, and settings are those of
+//!    the transaction.
+//! 2. What is sent together is sent in one piece, also there: no round trip is added.
+
+use std::sync::Arc;
+
+use tokio_postgres::{
+    Error, Row,
+    types::{ToSql, Type},
+};
+
+use crate::{connect::Connection, names::Names};
+
+type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
+
+/// A connection.
+pub(crate) struct Client {
+    connection: Connection,
+    /// Of a transaction, with its settings if it has some of its own.
+    begin: Arc<str>,
+    pooled: bool,
+}
+
+/// What is asked again and again.
+#[derive(Clone)]
+pub(crate) enum Statement {
+    /// The server knows it.
+    Prepared(tokio_postgres::Statement),
+    /// It goes with its text each time.
+    Text(Arc<Text>),
+}
+
+pub(crate) struct Text {
+    sql: String,
+    types: Vec<Type>,
+}
+
+impl Client {
+    pub(crate) fn new(connection: Connection, begin: Arc<str>, pooled: bool) -> Self {
+        Self {
+            connection,
+            begin,
+            pooled,
+        }
+    }
+
+    /// In `sql`, the type of each parameter stands behind it where it first comes: `$1::bigint`.
+    pub(crate) async fn prepare(&self, names: &Names, sql: &str) -> Result<Statement, Error> {
+        // Without the names, which may be any text.
+        let types = types(&Names::plain().render(sql));
+        let sql = names.render(sql);
+        if self.pooled {
+            return Ok(Statement::Text(Arc::new(Text { sql, types })));
+        }
+        let prepared = self.connection.client().prepare_typed(&sql, &types).await?;
+        debug_assert_eq!(prepared.params(), types, "a parameter without its type: {sql}");
+        Ok(Statement::Prepared(prepared))
+    }
+
+    pub(crate) async fn query(&self, statement: &Statement, parameters: Parameters<'_>) -> Result<Vec<Row>, Error> {
+        let client = self.connection.client();
+        match statement {
+            Statement::Prepared(statement) => client.query(statement, parameters).await,
+            Statement::Text(text) => client.query_typed(&text.sql, &text.with(parameters)).await,
+        }
+    }
+
+    pub(crate) async fn query_one(&self, statement: &Statement, parameters: Parameters<'_>) -> Result<Row, Error> {
+        let client = self.connection.client();
+        match statement {
+            Statement::Prepared(statement) => client.query_one(statement, parameters).await,
+            Statement::Text(text) => client.query_typed_one(&text.sql, &text.with(parameters)).await,
+        }
+    }
+
+    pub(crate) async fn query_opt(
+        &self,
+        statement: &Statement,
+        parameters: Parameters<'_>,
+    ) -> Result<Option<Row>, Error> {
+        let client = self.connection.client();
+        match statement {
+            Statement::Prepared(statement) => client.query_opt(statement, parameters).await,
+            Statement::Text(text) => client.query_typed_opt(&text.sql, &text.with(parameters)).await,
+        }
+    }
+
+    /// Returns how many rows it concerned.
+    pub(crate) async fn execute(&self, statement: &Statement, parameters: Parameters<'_>) -> Result<u64, Error> {
+        let client = self.connection.client();
+        match statement {
+            Statement::Prepared(statement) => client.execute(statement, parameters).await,
+            Statement::Text(text) => client.execute_typed(&text.sql, &text.with(parameters)).await,
+        }
+    }
+
+    /// What is asked once: with its text, in one round trip.
+    pub(crate) async fn ask(
+        &self,
+        sql: &str,
+        parameters: &[(&(dyn ToSql + Sync), Type)],
+    ) -> Result<Option<Row>, Error> {
+        self.connection.client().query_typed_opt(sql, parameters).await
+    }
+
+    pub(crate) async fn batch_execute(&self, sql: &str) -> Result<(), Error> {
+        self.connection.client().batch_execute(sql).await
+    }
+
+    /// Begins a transaction.
+    pub(crate) async fn begin(&self) -> Result<(), Error> {
+        self.batch_execute(&self.begin).await
+    }
+
+    /// What `work` sends, in one piece; as a transaction, if it is several statements or has to take settings with it.
+    pub(crate) async fn whole<T, E: From<Error>>(
+        &self,
+        several: bool,
+        work: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        if !several && !self.pooled {
+            return work.await;
+        }
+        let (begun, worked, committed) = tokio::join!(biased; self.begin(), work, self.batch_execute("COMMIT"));
+        // The first error is the cause, the others follow from it.
+        begun?;
+        let worked = worked?;
+        committed?;
+        Ok(worked)
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.connection.client().is_closed()
+    }
+}
+
+impl Text {
+    fn with<'a>(&self, parameters: Parameters<'a>) -> Vec<(&'a (dyn ToSql + Sync), Type)> {
+        parameters.iter().copied().zip(self.types.iter().cloned()).collect()
+    }
+}
+
+/// The types of a statement's parameters.
+fn types(sql: &str) -> Vec<Type> {
+    const KNOWN: [(&str, Type); 7] = [
+        ("bigint[]", Type::INT8_ARRAY),
+        ("bigint", Type::INT8),
+        ("bytea[]", Type::BYTEA_ARRAY),
+        ("bytea", Type::BYTEA),
+        ("int[]", Type::INT4_ARRAY),
+        ("text[]", Type::TEXT_ARRAY),
+        ("text", Type::TEXT),
+    ];
+    let mut types = Vec::new();
+    for after in sql.split('$').skip(1) {
+        let digits = after.bytes().take_while(u8::is_ascii_digit).count();
+        let Ok(number @ 1..) = after[..digits].parse::<usize>() else {
+            continue;
+        };
+        if types.len() < number {
+            types.resize(number, Type::UNKNOWN);
+        }
+        let cast = after[digits..].strip_prefix("::").unwrap_or_default();
+        if let Some((_, known)) = KNOWN.iter().find(|(name, _)| cast.starts_with(name)) {
+            types[number - 1] = known.clone();
+        }
+    }
+    types
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_parameter_has_the_type_that_stands_behind_it() {
+        let sql = "SELECT $2::text[], $1::bigint FROM t WHERE a = $2 AND b = $3::bytea AND c = $5";
+        let expected = [Type::INT8, Type::TEXT_ARRAY, Type::BYTEA, Type::UNKNOWN, Type::UNKNOWN];
+        assert_eq!(types(sql), expected);
+        assert_eq!(types("SELECT '$', '$$', $0"), []);
+    }
+}

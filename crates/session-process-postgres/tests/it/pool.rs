@@ -1,0 +1,153 @@
+//! On connections of the application's own pool.
+
+use std::time::Duration;
+
+use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts};
+use session_process::{
+    locks::Locks,
+    records::{NewSession, RecordError, SessionRecords},
+    store::LockName,
+};
+use session_process_postgres::{Builder, Coherence, Connection, OpenError, PostgresStore};
+use testkit::postgres::{Database, Server};
+use tokio_postgres::NoTls;
+
+use crate::traffic::{TIMEOUT, Traffic};
+
+/// What a store takes of it: two writers, two readers, cleanup, locks, and what asks or proves.
+const HELD: usize = 7;
+
+fn pool(database: &Database, size: usize) -> Pool {
+    let config = ManagerConfig {
+        recycling_method: RecyclingMethod::Fast,
+    };
+    let timeouts = Timeouts {
+        wait: Some(Duration::from_millis(100)),
+        ..Timeouts::default()
+    };
+    Pool::builder(Manager::from_config(database.config(), NoTls, config))
+        .max_size(size)
+        .timeouts(timeouts)
+        .runtime(Runtime::Tokio1)
+        .build()
+        .expect("good settings")
+}
+
+fn from_pool(pool: &Pool) -> Builder {
+    let pool = pool.clone();
+    let connect = move || {
+        let pool = pool.clone();
+        async move {
+            let object = pool.get().await?;
+            Ok::<_, PoolError>(Connection::lent(
+                object,
+                |object| object,
+                |object| drop(Object::take(object)),
+            ))
+        }
+    };
+    Builder::from_connect(connect).timeout(TIMEOUT)
+}
+
+/// Everything that takes a connection.
+async fn use_all(store: &PostgresStore) {
+    let records = SessionRecords::builder(store.clone())
+        .cleanup_interval(None)
+        .build()
+        .unwrap();
+    let locks = Locks::new(store.clone());
+    let id = records.create(NewSession::new().attribute("n", 1)).await.unwrap().id;
+    let lock = locks.lock(LockName::of_session(&id, "x")).await.unwrap();
+    assert!(records.get_fresh(&id).await.unwrap().is_some());
+    records.clean_up().await.unwrap();
+    lock.release().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_holds_seven_connections_of_a_pool_and_gives_none_back() {
+    let server = Server::shared().await;
+    let database = server.database().await;
+    let pool = pool(&database, HELD + 1);
+    let store = from_pool(&pool).open().await.unwrap();
+    assert_eq!(store.staleness_bound(), Some(Duration::from_secs(1)), "it polls");
+    // Which reader and which writer a session gets is chance.
+    while pool.status().size - pool.status().available < HELD {
+        use_all(&store).await;
+    }
+    for _ in 0..20 {
+        use_all(&store).await;
+        let client = pool.get().await.expect("one is left for the application");
+        let set = client.query_one("SHOW enable_seqscan", &[]).await.unwrap();
+        assert_eq!(
+            set.get::<_, &str>(0),
+            "on",
+            "a connection with the store's settings went back to the pool"
+        );
+        assert!(pool.status().size <= HELD + 1);
+    }
+    store.shutdown().await;
+    while pool.status().size > 1 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let backends =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()";
+    let admin = database.connect().await;
+    while admin.query_one(backends, &[]).await.unwrap().get::<_, i64>(0) > 1 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_nodes_on_their_pools_lose_nothing_when_all_connections_are_killed() {
+    let server = Server::shared().await;
+    let database = server.database().await;
+    let pools = [pool(&database, HELD), pool(&database, HELD)];
+    let polls = from_pool(&pools[0]).coherence(Coherence::Poll {
+        interval: Duration::from_secs(2),
+    });
+    // And one that listens, on a connection beside the pool.
+    let listens = from_pool(&pools[1]).listen_with(database.config());
+    let (polls, listens) = (polls.open().await.unwrap(), listens.open().await.unwrap());
+    assert_eq!(polls.staleness_bound(), listens.staleness_bound());
+    let traffic = Traffic::begin(&[polls, listens]).await;
+    let admin = database.connect().await;
+    for _ in 0..3 {
+        traffic.flows([0, 1]).await;
+        let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> \
+                    pg_backend_pid()";
+        assert!(admin.execute(kill, &[]).await.unwrap() > 4);
+    }
+    traffic.end().await;
+    assert!(pools.iter().all(|pool| pool.status().size <= HELD));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_without_a_free_connection_is_a_database_that_is_away() {
+    let server = Server::shared().await;
+    let database = server.database().await;
+    let pool = pool(&database, HELD);
+    let mut taken = Vec::new();
+    for _ in 0..HELD {
+        taken.push(pool.get().await.unwrap());
+    }
+    let refused = from_pool(&pool).open().await;
+    assert!(matches!(refused, Err(OpenError::Unreachable(_))), "{refused:?}");
+    taken.pop();
+    let store = from_pool(&pool).open().await.expect("one is enough to look");
+    let records = SessionRecords::builder(store.clone())
+        .cleanup_interval(None)
+        .build()
+        .unwrap();
+    drop(taken);
+    let id = loop {
+        match records.create(NewSession::new()).await {
+            Ok(session) => break session.id,
+            Err(RecordError::Store(error)) => assert!(error.is_transient(), "{error:?}"),
+            Err(other) => panic!("{other:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    };
+    while !records.get(&id).await.is_ok_and(|found| found.is_some()) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
