@@ -12,8 +12,9 @@ use std::{
 use session_process::{
     SessionId,
     records::{NewSession, SessionRecords},
+    store::{Changes, Notice, SessionKey, SessionStore as _},
 };
-use session_process_postgres::Builder;
+use session_process_postgres::{Builder, PostgresStore};
 use testkit::postgres::Database;
 use tokio::sync::mpsc;
 use tokio_postgres::{AsyncMessage, NoTls};
@@ -40,6 +41,7 @@ pub struct CachedDuringWrites;
 struct Nodes {
     one: SessionRecords,
     two: SessionRecords,
+    store_of_two: PostgresStore,
     ids: Vec<SessionId>,
     database: Database,
 }
@@ -47,15 +49,13 @@ struct Nodes {
 impl Nodes {
     async fn open() -> Arc<Self> {
         let database = server().await.database().await;
-        let mut nodes = Vec::new();
-        for _ in 0..2 {
-            let store = Builder::from_config(database.config())
-                .open()
-                .await
-                .expect("a database");
-            nodes.push(SessionRecords::builder(store).build().expect("good settings"));
-        }
-        let (two, one) = (nodes.remove(1), nodes.remove(0));
+        let open = || async {
+            let store = Builder::from_config(database.config()).open().await;
+            store.expect("a database")
+        };
+        let records = |store| SessionRecords::builder(store).build().expect("good settings");
+        let (one, store_of_two) = (records(open().await), open().await);
+        let two = records(store_of_two.clone());
         let mut ids = Vec::new();
         for _ in 0..SESSIONS {
             let new = NewSession::new().attribute("n", 0_u64);
@@ -64,6 +64,7 @@ impl Nodes {
         Arc::new(Self {
             one,
             two,
+            store_of_two,
             ids,
             database,
         })
@@ -113,6 +114,7 @@ async fn delays(nodes: Arc<Nodes>, length: Duration) -> (Vec<Duration>, Vec<Dura
     for id in followed {
         nodes.read(id).await;
     }
+    let mut told = nodes.store_of_two.changes();
     let (mut ours, mut theirs) = (Vec::new(), Vec::new());
     let begin = Instant::now();
     for (nth, id) in followed.iter().cycle().enumerate() {
@@ -121,6 +123,9 @@ async fn delays(nodes: Arc<Nodes>, length: Duration) -> (Vec<Duration>, Vec<Dura
         }
         let value = nodes.add(id).await;
         let committed = Instant::now();
+        // Waits, as the bare side does, before it reads. A loop of reads alone keeps one of two cores from the servers,
+        // and then tells how long the kernel lets it have that.
+        until_told(&mut *told, SessionKey::of(id)).await;
         while nodes.read(id).await < value {
             tokio::task::yield_now().await;
         }
@@ -141,6 +146,16 @@ async fn delays(nodes: Arc<Nodes>, length: Duration) -> (Vec<Duration>, Vec<Dura
     );
     drop(listener);
     (ours, theirs)
+}
+
+async fn until_told(told: &mut dyn Changes, followed: SessionKey) {
+    loop {
+        match told.next().await.expect("the store is open") {
+            Notice::Changed { key, .. } if key == followed => break,
+            Notice::Changed { .. } | Notice::Removed { .. } | Notice::Hearing => {}
+            other => panic!("the second node lost track: {other:?}"),
+        }
+    }
 }
 
 /// Updates of all sessions but those that are followed. How many a second it came to.
