@@ -360,8 +360,8 @@ pub(super) async fn run(
         biased;
         deletes(client, &statements.delete, &batch.deletes, heads),
         creates(client, &statements.create, &batch.creates, heads),
-        edits(client, &statements.save, &batch.saves, heads, true),
-        edits(client, &statements.edit, &batch.edits, heads, false),
+        saves(client, statements, &batch.saves, heads),
+        edits(client, &statements.edit, &batch.edits, heads),
     );
     let mut written = Written::default();
     for (rows, gone) in [(deleted?, true), (created?, false), (saved?, false), (edited?, false)] {
@@ -436,46 +436,74 @@ async fn creates(
         .await
 }
 
+async fn saves(
+    client: &Client,
+    statements: &Statements,
+    rows: &[(SessionKey, EditRow)],
+    heads: Heads<'_>,
+) -> Result<Vec<Row>, Error> {
+    match rows {
+        [] => return Ok(Vec::new()),
+        [(key, row)] if !judge::draws_a_number(row.version) => {
+            return save_one(client, &statements.save_one, key, row, heads).await;
+        }
+        _ => {}
+    }
+    let columns = Columns::of(rows);
+    let parameters: &[&(dyn ToSql + Sync)] = &[
+        &heads.shift,
+        &heads.changed,
+        &columns.keys,
+        &columns.versions,
+        &columns.epochs,
+        &columns.sets,
+        &columns.accessed,
+        &columns.attributes,
+        &columns.ends,
+        &columns.snapshots.kinds,
+        &columns.snapshots.schemas,
+        &columns.snapshots.bytes,
+    ];
+    client.query(&statements.save, parameters).await
+}
+
+async fn save_one(
+    client: &Client,
+    statement: &Statement,
+    key: &SessionKey,
+    row: &EditRow,
+    heads: Heads<'_>,
+) -> Result<Vec<Row>, Error> {
+    let attributes = row.attributes.as_ref();
+    let snapshot = row.snapshot.as_ref();
+    let parameters: &[&(dyn ToSql + Sync)] = &[
+        &heads.shift,
+        &heads.changed,
+        &&key.as_bytes()[..],
+        &row.version,
+        &row.epoch,
+        &row.sets,
+        &row.accessed_at,
+        &attributes.map(|column| column.text.as_str()),
+        &attributes.map(|column| column.end),
+        &snapshot.map(|snapshot| &*snapshot.kind),
+        &snapshot.map(|snapshot| i64::from(snapshot.schema)),
+        &snapshot.map(|snapshot| &*snapshot.bytes),
+    ];
+    client.query(statement, parameters).await
+}
+
 async fn edits(
     client: &Client,
     statement: &Statement,
     rows: &[(SessionKey, EditRow)],
     heads: Heads<'_>,
-    is_save: bool,
 ) -> Result<Vec<Row>, Error> {
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    let keys: Vec<&[u8]> = rows.iter().map(|(key, _)| &key.as_bytes()[..]).collect();
+    let columns = Columns::of(rows);
     let rows = || rows.iter().map(|(_, row)| row);
-    let versions: Vec<_> = rows().map(|row| row.version).collect();
-    let epochs: Vec<_> = rows().map(|row| row.epoch).collect();
-    let sets: Vec<_> = rows().map(|row| row.sets).collect();
-    let accessed: Vec<_> = rows().map(|row| row.accessed_at).collect();
-    let attributes: Vec<_> = rows()
-        .map(|row| row.attributes.as_ref().map(|column| column.text.as_str()))
-        .collect();
-    let ends: Vec<_> = rows()
-        .map(|row| row.attributes.as_ref().map(|column| column.end))
-        .collect();
-    let snapshots = Snapshots::of(rows().map(|row| row.snapshot.as_ref()));
-    if is_save {
-        let parameters: &[&(dyn ToSql + Sync)] = &[
-            &heads.shift,
-            &heads.changed,
-            &keys,
-            &versions,
-            &epochs,
-            &sets,
-            &accessed,
-            &attributes,
-            &ends,
-            &snapshots.kinds,
-            &snapshots.schemas,
-            &snapshots.bytes,
-        ];
-        return client.query(statement, parameters).await;
-    }
     let new_epochs: Vec<_> = rows().map(|row| row.new_epoch).collect();
     let users: Vec<_> = rows().map(|row| row.user_id.as_deref()).collect();
     let groups: Vec<_> = rows().map(|row| row.group_id.as_deref()).collect();
@@ -485,24 +513,55 @@ async fn edits(
     let parameters: &[&(dyn ToSql + Sync)] = &[
         &heads.shift,
         &heads.changed,
-        &keys,
-        &versions,
-        &epochs,
+        &columns.keys,
+        &columns.versions,
+        &columns.epochs,
         &new_epochs,
-        &sets,
+        &columns.sets,
         &users,
         &groups,
         &labels,
         &expires,
         &idle,
-        &accessed,
-        &attributes,
-        &ends,
-        &snapshots.kinds,
-        &snapshots.schemas,
-        &snapshots.bytes,
+        &columns.accessed,
+        &columns.attributes,
+        &columns.ends,
+        &columns.snapshots.kinds,
+        &columns.snapshots.schemas,
+        &columns.snapshots.bytes,
     ];
     client.query(statement, parameters).await
+}
+
+/// What saves and edits have in common.
+struct Columns<'a> {
+    keys: Vec<&'a [u8]>,
+    versions: Vec<i64>,
+    epochs: Vec<Option<i64>>,
+    sets: Vec<i32>,
+    accessed: Vec<Option<i64>>,
+    attributes: Vec<Option<&'a str>>,
+    ends: Vec<Option<i64>>,
+    snapshots: Snapshots<'a>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(all: &'a [(SessionKey, EditRow)]) -> Self {
+        let rows = || all.iter().map(|(_, row)| row);
+        let column = |row: &'a EditRow| row.attributes.as_ref();
+        Self {
+            keys: all.iter().map(|(key, _)| &key.as_bytes()[..]).collect(),
+            versions: rows().map(|row| row.version).collect(),
+            epochs: rows().map(|row| row.epoch).collect(),
+            sets: rows().map(|row| row.sets).collect(),
+            accessed: rows().map(|row| row.accessed_at).collect(),
+            attributes: rows()
+                .map(|row| column(row).map(|column| column.text.as_str()))
+                .collect(),
+            ends: rows().map(|row| column(row).map(|column| column.end)).collect(),
+            snapshots: Snapshots::of(rows().map(|row| row.snapshot.as_ref())),
+        }
+    }
 }
 
 #[derive(Default)]

@@ -136,6 +136,11 @@ fn next(version: Version) -> Version {
     Version(if next.is_multiple_of(RANGE) { 0 } else { next })
 }
 
+/// Whether a change of what has this version draws a new number.
+pub(super) fn draws_a_number(version: i64) -> bool {
+    next(Version(version.cast_unsigned())).0 == 0
+}
+
 fn unknown() -> StoreError {
     StoreError::failed("commit", "an operation that this version of the store doesn't know")
 }

@@ -41,6 +41,7 @@ pub(crate) enum Work {
 
 pub(crate) struct Statements {
     save: Statement,
+    save_one: Statement,
     edit: Statement,
     create: Statement,
     delete: Statement,
@@ -57,8 +58,9 @@ pub(crate) struct Statements {
 impl Prepared for Statements {
     async fn prepare(client: &Client, names: &Names) -> Result<Self, tokio_postgres::Error> {
         let prepare = |sql| prepare(client, names, sql);
-        let (save, edit, create, delete, touch, load, of_users, both, rotate, lock, take_away, fence) = tokio::try_join!(
+        let (save, save_one, edit, create, delete, touch, load, of_users, both, rotate, lock, take_away, fence) = tokio::try_join!(
             prepare(include_str!("../../sql/save.sql")),
+            prepare(include_str!("../../sql/save_one.sql")),
             prepare(include_str!("../../sql/edit.sql")),
             prepare(include_str!("../../sql/create.sql")),
             prepare(include_str!("../../sql/delete.sql")),
@@ -73,6 +75,7 @@ impl Prepared for Statements {
         )?;
         Ok(Self {
             save,
+            save_one,
             edit,
             create,
             delete,

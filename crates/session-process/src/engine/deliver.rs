@@ -10,6 +10,7 @@ use std::{
     any::type_name,
     cell::Cell,
     future::poll_fn,
+    pin::pin,
     sync::{Arc, atomic::Ordering},
     task::Poll,
     time::{Duration, Instant},
@@ -18,7 +19,7 @@ use std::{
 use super::{
     Engine,
     chain::{self, Chain, Frame},
-    guard::{Guarded, Panic, caught, panic_text, poll_here},
+    guard::{Guarded, Panic, panic_text, poll_caught, poll_here},
     keep::{self, Batch},
     lifecycle,
     mailbox::Push,
@@ -196,18 +197,25 @@ where
 {
     let outcome = {
         let mut core = session.core.borrow_mut();
-        let core = core.get_mut();
-        let Core { process, cx, .. } = core;
+        let Core { process, cx, .. } = core.get_mut();
         let process = process.as_mut().expect("a started session has a process");
-        let mut first = IN_PLACE;
-        let hand_over = || {
-            if std::mem::take(&mut first) {
-                HANDED_OVER.set(Some(Arc::clone(&session) as Arc<dyn AnySession>));
-            }
+        let handled = {
+            // In an `async` block, so that a handler that panics before it has made its future is caught too.
+            let mut handling = pin!(async { process.handle(message, cx).await });
+            let mut hand_over = IN_PLACE.then_some(&session);
+            poll_fn(move |task| {
+                let polled = poll_caught(handling.as_mut(), task);
+                if polled.is_pending()
+                    && let Some(session) = hand_over.take()
+                {
+                    HANDED_OVER.set(Some(Arc::clone(session) as Arc<dyn AnySession>));
+                }
+                polled
+            })
+            .await
         };
-        // In an `async` block, so that a handler that panics before it has made its future is caught too.
-        let handled = caught(async { process.handle(message, cx).await }, hand_over).await;
         handled.map(|value| {
+            let core = core.get_mut();
             if core.observers.is_some() {
                 observe::handled(&session, core);
             }

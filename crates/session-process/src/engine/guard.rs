@@ -2,9 +2,8 @@
 
 use std::{
     any::Any,
-    future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::{Pin, pin},
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll, Waker},
 };
@@ -50,19 +49,13 @@ pub(super) fn poll_in_place<F: Future + ?Sized>(
     }
 }
 
-/// A future of the user's inside one of ours: resolves to its output, or to its panic. `waits` is called when it is
-/// polled and not ready.
-pub(super) async fn caught<F: Future>(future: F, mut waits: impl FnMut()) -> Result<F::Output, Panic> {
-    let mut future = pin!(future);
-    poll_fn(|cx| match catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx))) {
-        Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
-        Ok(Poll::Pending) => {
-            waits();
-            Poll::Pending
-        }
+/// Polls a future of the user's inside one of ours: ready with its output, or with its panic.
+#[inline]
+pub(super) fn poll_caught<F: Future>(future: Pin<&mut F>, task: &mut Context<'_>) -> Poll<Result<F::Output, Panic>> {
+    match catch_unwind(AssertUnwindSafe(|| future.poll(task))) {
+        Ok(polled) => polled.map(Ok),
         Err(panic) => Poll::Ready(Err(panic)),
-    })
-    .await
+    }
 }
 
 /// A future of the user's inside a task: resolves to its output, or to its panic.

@@ -1,0 +1,18 @@
+-- save.sql for a save that is alone, which then is done sooner: one row is found by its key, and there is nothing to
+-- unfold and to gather. Not for a version after which another number is drawn: that would be drawn for each use of it.
+UPDATE {session} AS s SET
+    version = s.version + 1,
+    accessed_at = greatest(s.accessed_at, g.accessed_at),
+    ends_at = {touched_end},
+    attributes = coalesce(g.attributes, s.attributes),
+    attributes_end = CASE WHEN g.attributes IS NULL THEN s.attributes_end ELSE g.attributes_end END,
+    snapshot_kind = CASE WHEN g.sets & 16 <> 0 THEN g.kind ELSE s.snapshot_kind END,
+    snapshot_schema = CASE WHEN g.sets & 16 <> 0 THEN g.schema ELSE s.snapshot_schema END,
+    snapshot = CASE WHEN g.sets & 16 <> 0 THEN g.snapshot ELSE s.snapshot END
+FROM (SELECT $3::bytea AS key, $4::bigint AS version, $5::bigint AS epoch, $6::int AS sets, $7::bigint AS accessed_at,
+             $8::text AS attributes, $9::bigint AS attributes_end, $10::text AS kind, $11::bigint AS schema,
+             $12::bytea AS snapshot) AS g
+WHERE s.key = g.key AND s.version = g.version AND (g.epoch IS NULL OR s.epoch = g.epoch)
+  AND s.ends_at > {clock}
+  AND (g.attributes IS NOT NULL OR s.attributes_end > {clock})
+RETURNING s.key, s.version, pg_notify({channel_literal}, $2::text || encode(s.key || int8send(s.version), 'base64'))
