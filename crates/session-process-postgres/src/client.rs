@@ -146,12 +146,13 @@ impl Text {
 
 /// The types of a statement's parameters.
 fn types(sql: &str) -> Vec<Type> {
-    const KNOWN: [(&str, Type); 7] = [
+    const KNOWN: [(&str, Type); 8] = [
         ("bigint[]", Type::INT8_ARRAY),
         ("bigint", Type::INT8),
         ("bytea[]", Type::BYTEA_ARRAY),
         ("bytea", Type::BYTEA),
         ("int[]", Type::INT4_ARRAY),
+        ("int", Type::INT4),
         ("text[]", Type::TEXT_ARRAY),
         ("text", Type::TEXT),
     ];

@@ -330,7 +330,8 @@ impl<P: Prepared> Link<P> {
     pub(crate) fn give_up(&mut self) {
         if !self.is_down() {
             self.state = State::None;
-            self.seat.is_down();
+            // Nobody tries to make another before somebody asks, so nothing is known of it.
+            self.seat.is_unused();
         }
     }
 }

@@ -235,7 +235,12 @@ impl Seat {
         self.set(At::Working);
     }
 
-    /// It was lost, given up, or can't be made.
+    /// It was given up, and is not needed at present.
+    pub(crate) fn is_unused(&self) {
+        self.set(At::Unused);
+    }
+
+    /// It was lost, or can't be made.
     pub(crate) fn is_down(&self) {
         self.set(At::Down);
     }
@@ -263,7 +268,7 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.set(At::Unused);
+        self.is_unused();
     }
 }
 

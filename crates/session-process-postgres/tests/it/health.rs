@@ -7,7 +7,7 @@ use session_process::{
     store::{Op, SessionKey},
 };
 use session_process_postgres::{Builder, CacheTrust, Coherence, Health, PostgresStore, Reachability, Waiting};
-use testkit::postgres::{Proxy, Server};
+use testkit::postgres::{Disk, Proxy, Server};
 
 use crate::{
     support::{apply, change},
@@ -75,6 +75,30 @@ async fn a_store_tells_of_a_cut_and_of_its_recovery() {
         health.last_error.is_some_and(|error| error.ago <= cut.elapsed()),
         "it stays"
     );
+}
+
+/// Nobody writes afterwards, and a writer whose connection was given up is nothing that is wrong.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_whose_server_hung_is_well_again_when_it_goes_on() {
+    let server = Server::private(Disk::Careless).await;
+    let database = server.database().await;
+    let store = node(database.config()).await;
+    let records = SessionRecords::builder(store.clone())
+        .cleanup_interval(None)
+        .build()
+        .unwrap();
+    let id = records.create(NewSession::new()).await.unwrap().id;
+    server.freeze();
+    assert!(records.delete(&id).await.is_err());
+    until(&store, |health| {
+        !health.is_ready() && health.cache == CacheTrust::Suspect
+    })
+    .await;
+    server.thaw();
+    until(&store, |health| {
+        health.database == Reachability::Connected && health.cache.is_trusted()
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
