@@ -15,12 +15,14 @@ use std::{
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use serde::Serialize;
 use session_process::SessionId;
+use slab::Slab;
 use tokio::time::Instant;
 
 use super::{
     frame::Frame,
     hub::{End, Hub},
     limits::{ACTIVE_EVERY, Limits},
+    stream::{Held, watch},
 };
 
 /// The open pages of this program: who is there, and the way to push to them. Cheap to clone.
@@ -58,7 +60,11 @@ impl WeakPages {
 struct Index {
     sessions: HashMap<SessionId, Entry>,
     users: HashMap<Arc<str>, HashSet<SessionId>>,
-    open: usize,
+    count: Count,
+    /// Pages that are read as streams.
+    streams: Slab<Weak<Held>>,
+    /// How often they are looked at; `None`: nobody does.
+    watched: Option<Duration>,
     /// Sessions that nobody has open, and when that is to be forgotten.
     lapsing: VecDeque<(Instant, SessionId)>,
     /// Entries so far, which numbers them.
@@ -70,12 +76,27 @@ struct Entry {
     /// Tells it from an earlier one of the same session.
     number: u64,
     hubs: Vec<Arc<Hub>>,
-    open: usize,
+    count: Count,
     user: Option<Arc<str>>,
     rate: Arc<DefaultDirectRateLimiter>,
     active_at: Option<Instant>,
     /// Since when nobody has it open.
     left_at: Instant,
+}
+
+/// Connections of pages.
+#[derive(Debug, Default, Clone, Copy)]
+struct Count {
+    open: usize,
+    /// Whose page is closed because its reader was stuck. They take up a place until the server lets go of them, or
+    /// whoever is stuck on purpose would have as many as he likes.
+    cut: usize,
+}
+
+impl Count {
+    fn all(self) -> usize {
+        self.open + self.cut
+    }
 }
 
 /// Why a page can't be opened.
@@ -87,6 +108,18 @@ pub(crate) enum Refused {
     Closing,
     /// The hub was given up just now: another is there.
     Lapsed,
+}
+
+impl Refused {
+    /// The limit that it was, in a word for events.
+    pub(super) fn limit(self) -> Option<&'static str> {
+        match self {
+            Self::Session => Some("session"),
+            Self::User => Some("user"),
+            Self::All => Some("all"),
+            Self::Closing | Self::Lapsed => None,
+        }
+    }
 }
 
 impl Pages {
@@ -139,19 +172,19 @@ impl Pages {
     /// How many pages a session has open.
     #[must_use]
     pub fn open(&self, id: &SessionId) -> usize {
-        self.lock().sessions.get(id).map_or(0, |entry| entry.open)
+        self.lock().sessions.get(id).map_or(0, |entry| entry.count.open)
     }
 
     /// How many pages a user has open, in all sessions.
     #[must_use]
     pub fn open_of_user(&self, user: &str) -> usize {
-        self.lock().open_of_user(user)
+        self.lock().of_user(user).map(|count| count.open).sum()
     }
 
     /// How many pages are open.
     #[must_use]
     pub fn open_in_all(&self) -> usize {
-        self.lock().open
+        self.lock().count.open
     }
 
     /// Closes all pages and takes no more: for a graceful shutdown, which an open page would hold up. They are told to
@@ -191,7 +224,7 @@ impl Pages {
         }
         let hub = Hub::new(id.clone(), live, weak);
         entry.hubs.push(Arc::clone(&hub));
-        if entry.open == 0 {
+        if entry.count.all() == 0 {
             // In case nobody sits down.
             index.lapsing.push_back((Instant::now() + limits.resume, id.clone()));
         }
@@ -204,31 +237,55 @@ impl Pages {
         if index.closing {
             return Err(Refused::Closing);
         }
-        if index.open >= limits.pages {
+        if index.count.all() >= limits.pages {
             return Err(Refused::All);
         }
         let entry = index.entry(&hub.id, limits);
         if !entry.hubs.iter().any(|known| Arc::ptr_eq(known, hub)) {
             return Err(Refused::Lapsed);
         }
-        if entry.open >= limits.pages_of_session {
+        if entry.count.all() >= limits.pages_of_session {
             return Err(Refused::Session);
         }
         if let Some(user) = entry.user.clone()
-            && index.open_of_user(&user) >= limits.pages_of_user
+            && index.of_user(&user).map(Count::all).sum::<usize>() >= limits.pages_of_user
         {
             return Err(Refused::User);
         }
         let entry = index.entry(&hub.id, limits);
-        entry.open += 1;
+        entry.count.open += 1;
         let number = entry.number;
-        index.open += 1;
+        index.count.open += 1;
         Ok(Open {
             pages: self.clone(),
             id: hub.id.clone(),
             number,
             resume: limits.resume,
+            look_every: limits.write_timeout / 4,
+            stream: None,
+            is_cut: false,
         })
+    }
+
+    /// Some of the streams, and where to go on; `None` after the last.
+    pub(super) fn streams(&self, from: usize, count: usize) -> Option<(Vec<Arc<Held>>, usize)> {
+        let index = self.lock();
+        // Not `len`: there are gaps.
+        let end = index.streams.capacity();
+        let to = end.min(from + count);
+        let held = (from..to).filter_map(|key| index.streams.get(key)?.upgrade());
+        (from < end).then(|| (held.collect(), to))
+    }
+
+    /// Whether nobody has to look any more.
+    pub(super) fn unwatch_if_none(&self) -> bool {
+        let mut index = self.lock();
+        let none = index.streams.is_empty();
+        if none {
+            index.watched = None;
+            index.streams = Slab::new();
+        }
+        none
     }
 
     /// The session is this user's.
@@ -307,7 +364,7 @@ impl Index {
             Entry {
                 number: *made,
                 hubs: Vec::new(),
-                open: 0,
+                count: Count::default(),
                 user: None,
                 rate: Arc::new(RateLimiter::direct(quota)),
                 active_at: None,
@@ -316,9 +373,9 @@ impl Index {
         })
     }
 
-    fn open_of_user(&self, user: &str) -> usize {
+    fn of_user(&self, user: &str) -> impl Iterator<Item = Count> {
         let ids = self.users.get(user).into_iter().flatten();
-        ids.filter_map(|id| self.sessions.get(id)).map(|entry| entry.open).sum()
+        ids.filter_map(|id| self.sessions.get(id)).map(|entry| entry.count)
     }
 
     fn remove(&mut self, id: &SessionId) -> Option<Entry> {
@@ -337,7 +394,7 @@ impl Index {
             && *at <= now
         {
             let Some((_, id)) = self.lapsing.pop_front() else { break };
-            let is_left = |entry: &Entry| entry.open == 0 && now - entry.left_at >= resume;
+            let is_left = |entry: &Entry| entry.count.all() == 0 && now - entry.left_at >= resume;
             if self.sessions.get(&id).is_some_and(is_left)
                 && let Some(entry) = self.remove(&id)
             {
@@ -369,19 +426,57 @@ pub(super) struct Open {
     id: SessionId,
     number: u64,
     resume: Duration,
+    look_every: Duration,
+    /// Its place among the streams.
+    stream: Option<usize>,
+    is_cut: bool,
+}
+
+impl Open {
+    /// It is read as a stream: somebody looks whether it is.
+    pub(super) fn watched(mut self, held: Weak<Held>) -> Self {
+        let weak = self.pages.downgrade();
+        let mut index = self.pages.lock();
+        self.stream = Some(index.streams.insert(held));
+        if index.watched.is_none() {
+            index.watched = Some(self.look_every);
+            tokio::spawn(watch(weak, self.look_every));
+        }
+        drop(index);
+        self
+    }
+
+    /// Its page is closed, though its connection is not.
+    pub(super) fn cut(&mut self) {
+        self.is_cut = true;
+        let mut index = self.pages.lock();
+        let Index { sessions, count, .. } = &mut *index;
+        let entry = sessions.get_mut(&self.id).filter(|entry| entry.number == self.number);
+        for count in [Some(count), entry.map(|entry| &mut entry.count)].into_iter().flatten() {
+            count.open -= 1;
+            count.cut += 1;
+        }
+    }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
+        let leave = |count: &mut Count| match self.is_cut {
+            true => count.cut -= 1,
+            false => count.open -= 1,
+        };
         let lapsed = {
             let mut index = self.pages.lock();
-            index.open -= 1;
+            if let Some(stream) = self.stream {
+                index.streams.remove(stream);
+            }
+            leave(&mut index.count);
             let now = Instant::now();
             // It may have gone with the page's hub, and another may be there.
             let entry = index.sessions.get_mut(&self.id);
             if let Some(entry) = entry.filter(|entry| entry.number == self.number) {
-                entry.open -= 1;
-                if entry.open == 0 {
+                leave(&mut entry.count);
+                if entry.count.all() == 0 {
                     entry.left_at = now;
                     index.lapsing.push_back((now + self.resume, self.id.clone()));
                 }
@@ -396,7 +491,7 @@ impl fmt::Debug for Pages {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let index = self.lock();
         f.debug_struct("Pages")
-            .field("open", &index.open)
+            .field("open", &index.count.open)
             .field("sessions", &index.sessions.len())
             .field("closing", &index.closing)
             .finish()

@@ -1,6 +1,7 @@
 //! Live pages, driven as a service: time is tokio's, paused, and the engine's, by hand.
 
 mod limits;
+mod metrics;
 mod page;
 mod parity;
 mod resume;
@@ -8,6 +9,7 @@ mod security;
 mod sends;
 mod socket;
 mod store;
+mod stuck;
 mod styles;
 
 use std::time::Duration;
