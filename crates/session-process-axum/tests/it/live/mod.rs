@@ -1,6 +1,8 @@
 //! Live pages, driven as a service: time is tokio's, paused, and the engine's, by hand.
 
 mod limits;
+#[cfg(target_os = "linux")]
+mod many;
 mod metrics;
 mod page;
 mod parity;
