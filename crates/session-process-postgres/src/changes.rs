@@ -6,7 +6,7 @@ use parking_lot::Mutex;
 use session_process::store::{BoxFuture, Changes, LockKey, Notice};
 use tokio::sync::broadcast::{Receiver, Sender, channel, error::RecvError};
 
-/// Notices that a slow subscriber may be behind before it is told [`Notice::Lagged`]. A notice is 48 bytes; reading
+/// Notices that a slow subscriber may be behind before it is told [`Notice::Lagged`]. A notice is 80 bytes; reading
 /// everything again costs more than keeping as many.
 const BACKLOG: usize = 16_384;
 

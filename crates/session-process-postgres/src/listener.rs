@@ -74,6 +74,7 @@ impl Node {
 pub(crate) enum Kind {
     Changed = b'C' as isize,
     Removed = b'R' as isize,
+    Moved = b'M' as isize,
     Probe = b'P' as isize,
     /// Whatever is cached is to be forgotten, on every node.
     Clear = b'X' as isize,
@@ -206,11 +207,19 @@ fn parse(payload: &str, own: &Own) -> Option<Heard> {
         b'P' => Some(Heard::Notices(Vec::new())),
         b'X' => Some(Heard::Notices(vec![Notice::Lagged])),
         b'L' => Some(Heard::Freed(LockKey::from_bytes(bytes(body)?.try_into().ok()?))),
+        b'M' => {
+            let bytes = bytes(body)?;
+            let moves = bytes.chunks(72).map(|entry| {
+                let (key, version) = key_and_version(entry.get(..40)?)?;
+                let to = SessionKey::from_bytes(entry.get(40..)?.try_into().ok()?);
+                Some(Notice::Moved { key, version, to })
+            });
+            moves.collect::<Option<_>>().map(Heard::Notices)
+        }
         kind @ (b'C' | b'R') => {
             let bytes = bytes(body)?;
             let entries = bytes.chunks(40).map(|entry| {
-                let key = SessionKey::from_bytes(entry.get(..32)?.try_into().ok()?);
-                let version = Version(u64::from_be_bytes(entry.get(32..)?.try_into().ok()?));
+                let (key, version) = key_and_version(entry)?;
                 Some(if kind == b'C' {
                     Notice::Changed { key, version }
                 } else {
@@ -221,6 +230,12 @@ fn parse(payload: &str, own: &Own) -> Option<Heard> {
         }
         _ => None,
     }
+}
+
+fn key_and_version(entry: &[u8]) -> Option<(SessionKey, Version)> {
+    let key = SessionKey::from_bytes(entry.get(..32)?.try_into().ok()?);
+    let version = Version(u64::from_be_bytes(entry.get(32..)?.try_into().ok()?));
+    Some((key, version))
 }
 
 fn bytes(base64: &str) -> Option<Vec<u8>> {
@@ -254,6 +269,17 @@ mod tests {
             Some(Heard::Notices(expected)),
             "what was given up"
         );
+        let mut moved = vec![7_u8; 32];
+        moved.extend(9_u64.to_be_bytes());
+        moved.extend([8_u8; 32]);
+        let payload = |bytes: &[u8]| format!("{}{}", other.head(Kind::Moved), BASE64_STANDARD.encode(bytes));
+        let expected = Notice::Moved {
+            key: SessionKey::from_bytes([7; 32]),
+            version: Version(9),
+            to: SessionKey::from_bytes([8; 32]),
+        };
+        assert_eq!(parse(&payload(&moved), &own), Some(Heard::Notices(vec![expected])));
+        assert_eq!(parse(&payload(&moved[1..]), &own), None, "half a key");
         let freed = format!("{}{}", other.head(Kind::Freed), BASE64_STANDARD.encode([8; 32]));
         assert_eq!(parse(&freed, &own), Some(Heard::Freed(LockKey::from_bytes([8; 32]))));
     }

@@ -162,7 +162,11 @@ async fn another_node_hears_which_sessions_changed_and_to_which_versions() {
     assert_eq!(
         both,
         [
-            Notice::Removed { key, version: edited },
+            Notice::Moved {
+                key,
+                version: edited,
+                to
+            },
             Notice::Changed {
                 key: to,
                 version: moved

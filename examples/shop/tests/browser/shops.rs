@@ -43,7 +43,10 @@ pub(crate) async fn running() -> Running {
 }
 
 /// Whose time is the test's.
-pub(crate) async fn timed(limits: impl FnOnce(Builder<Visit>) -> Builder<Visit>) -> (Running, ManualClock) {
+pub(crate) async fn timed(
+    limits: impl FnOnce(Builder<Visit>) -> Builder<Visit>,
+    shop: impl FnOnce(Shop) -> Shop,
+) -> (Running, ManualClock) {
     let clock = ManualClock::new();
     clock.advance(Duration::from_secs(24 * 3600));
     let records = SessionRecords::builder(MemoryStore::with_clock(clock.clone()))
@@ -51,8 +54,8 @@ pub(crate) async fn timed(limits: impl FnOnce(Builder<Visit>) -> Builder<Visit>)
         .build()
         .expect("a runtime");
     let limits = limits(Sessions::builder()).clock(clock.clone());
-    let shop = Shop::with_records(limits, records).expect("a runtime");
-    (serve(shop).await, clock)
+    let made = Shop::with_records(limits, records).expect("a runtime");
+    (serve(shop(made)).await, clock)
 }
 
 /// Two nodes over one store.

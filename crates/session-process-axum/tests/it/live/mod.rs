@@ -6,6 +6,7 @@ mod many;
 mod metrics;
 mod page;
 mod parity;
+mod renewal;
 mod resume;
 mod security;
 mod sends;
