@@ -6,6 +6,7 @@
 )]
 
 mod msrv;
+mod package;
 mod steps;
 mod tools;
 
@@ -18,7 +19,7 @@ usage: cargo xtask test [--long] [FILTER …]   check and test everything; with 
        cargo xtask help
 
 test: format, clippy, documentation without warnings, the minimum Rust version, all tests (unit, integration, models,
-documentation examples, the browser's client in Node, the shop in Chromium). Installs cargo-nextest, rustfmt, clippy and,
+documentation examples, the browser's client in Node and as an npm package, the shop in Chromium). Installs cargo-nextest, rustfmt, clippy and,
 as root on Debian, PostgreSQL's server, chromium and chromium-driver where they are missing. With --long, tests that do
 some thousand of a thing do millions (LONG_TESTS=1); that takes many minutes.
 ";

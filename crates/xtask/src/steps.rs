@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Length, msrv, tools};
+use crate::{Length, msrv, package, tools};
 
 /// Everything, to the end also when a step fails: one run tells all that is wrong.
 pub(crate) fn everything(length: Length) -> Result<(), String> {
@@ -42,6 +42,7 @@ pub(crate) fn everything(length: Length) -> Result<(), String> {
     steps.run("minimum Rust version", msrv::check);
     steps.documentation();
     steps.client();
+    steps.run("client as an npm package", package::check);
     steps.tests(&[], length);
     steps.cargo(
         "documentation examples",
