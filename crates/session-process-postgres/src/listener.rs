@@ -82,6 +82,9 @@ pub(crate) enum Kind {
     Freed = b'L' as isize,
 }
 
+/// What a message of a node begins with. Who said it is the affair of those who listen.
+pub(crate) const TOLD: &str = "T ";
+
 pub(crate) struct Listener {
     pub(crate) connector: Arc<Connector>,
     pub(crate) notices: Arc<Notices>,
@@ -101,6 +104,7 @@ impl Listener {
                 let begun = Instant::now();
                 others.mark_unchanged();
                 let ended = self.listen().await;
+                self.notices.speak_through(None);
                 self.notices.set_deaf(true);
                 tracing::warn!(error = %ended, "session store: not listening, so caches are not used");
                 if begun.elapsed() > self.interval + self.patience {
@@ -114,6 +118,8 @@ impl Listener {
             () = listen => {}
             _ = closing.wait_for(|closing| *closing) => {}
         }
+        // Or the connection stayed.
+        self.notices.speak_through(None);
     }
 
     /// Until the connection fails. Returns why.
@@ -130,6 +136,7 @@ impl Listener {
             Err(_) => return StoreError::Timeout { context: "listen" },
         }
         self.connector.works();
+        self.notices.speak_through(Some(Arc::clone(&client)));
         let mut number = 0_u64;
         loop {
             number += 1;
@@ -170,6 +177,7 @@ impl Listener {
         match parse(notification.payload(), &self.own) {
             Some(Heard::Notices(notices)) => self.notices.tell(notices),
             Some(Heard::Freed(key)) => self.notices.freed(key),
+            Some(Heard::Message(message)) => self.notices.said(message),
             // Of a newer version, or of somebody who plays tricks: anything may have changed.
             None => self.notices.tell([Notice::Lagged]),
         }
@@ -195,6 +203,7 @@ async fn probe(client: Arc<Client>, connector: Arc<Connector>, payload: String) 
 enum Heard {
     Notices(Vec<Notice>),
     Freed(LockKey),
+    Message(Arc<str>),
 }
 
 /// What a notification says; nothing if it is our own. `None`: it can't be understood.
@@ -205,6 +214,7 @@ fn parse(payload: &str, own: &Own) -> Option<Heard> {
     }
     match *head.as_bytes().first()? {
         b'P' => Some(Heard::Notices(Vec::new())),
+        b'T' => Some(Heard::Message(body.into())),
         b'X' => Some(Heard::Notices(vec![Notice::Lagged])),
         b'L' => Some(Heard::Freed(LockKey::from_bytes(bytes(body)?.try_into().ok()?))),
         b'M' => {
@@ -290,6 +300,8 @@ mod tests {
         for payload in ["", "L1 AAAA", "C", "Cx", "C1 %", "Cx AAAA", "Zx ", " ", "é x"] {
             assert_eq!(parse(payload, &own), None, "{payload:?}");
         }
+        let said = Heard::Message("to all ".into());
+        assert_eq!(parse(&format!("{TOLD}to all "), &own), Some(said));
         assert_eq!(parse("X1 ", &own), Some(Heard::Notices(vec![Notice::Lagged])));
     }
 }

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 use session_process::{
     Timestamp,
     store::{
-        BoxFuture, Change, Changes, Notice, Op, Outcome, Owner, Record, Removed, SessionKey, SessionStore, StoreError,
-        Touch,
+        BoxFuture, Change, Changes, Channel, Notice, Op, Outcome, Owner, Record, Removed, SessionKey, SessionStore,
+        StoreError, Touch,
     },
 };
 use tokio::sync::{oneshot, watch};
@@ -15,6 +15,7 @@ use crate::{
     Coherence, OpenError, attributes,
     builder::Builder,
     changes::Notices,
+    channel::Notifications,
     clock::DatabaseClock,
     connection::Connector,
     listener::{Listener, Own},
@@ -402,6 +403,14 @@ impl SessionStore for PostgresStore {
 
     fn changes(&self) -> Box<dyn Changes> {
         Box::new(self.0.notices.subscribe())
+    }
+
+    fn channel(&self) -> Option<Arc<dyn Channel>> {
+        let notices = Arc::clone(&self.0.notices);
+        let connector = Arc::clone(&self.0.connector);
+        // Elsewhere nothing is heard, and nobody is told.
+        let listens = matches!(self.0.coherence, Coherence::Listen { .. });
+        listens.then(|| Arc::new(Notifications { notices, connector }) as Arc<dyn Channel>)
     }
 }
 

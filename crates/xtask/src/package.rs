@@ -20,15 +20,20 @@ pub(crate) fn check() -> Result<(), String> {
     let tarball = format!("./session-process-live-{version}.tgz");
     npm(
         &folder,
-        &["install", "--no-save", "--no-package-lock", "--prefer-offline", "--ignore-scripts", &tarball],
+        &[
+            "install",
+            "--no-save",
+            "--no-package-lock",
+            "--prefer-offline",
+            "--ignore-scripts",
+            &tarball,
+        ],
     )?;
-    run(
-        Command::new("node")
-            .args(["--test", "import.test.mjs"])
-            .env("EXPECTED_VERSION", env!("CARGO_PKG_VERSION"))
-            .env("EXPECTED_LICENSE", root.join("LICENSE"))
-            .current_dir(&folder),
-    )?;
+    run(Command::new("node")
+        .args(["--test", "import.test.mjs"])
+        .env("EXPECTED_VERSION", env!("CARGO_PKG_VERSION"))
+        .env("EXPECTED_LICENSE", root.join("LICENSE"))
+        .current_dir(&folder))?;
     let tsc = "node_modules/typescript/bin/tsc";
     run(Command::new("node").args([tsc, "--project", "."]).current_dir(&folder))
 }
@@ -52,7 +57,9 @@ fn copy_user(from: &Path, to: &Path) -> Result<(), String> {
 fn version(package: &Path) -> Result<String, String> {
     let text = fs::read_to_string(package).map_err(|error| format!("{}: {error}", package.display()))?;
     let package: Value = serde_json::from_str(&text).map_err(|error| format!("{}: {error}", package.display()))?;
-    let version = package["version"].as_str().ok_or("the client's package has no version")?;
+    let version = package["version"]
+        .as_str()
+        .ok_or("the client's package has no version")?;
     Ok(version.to_owned())
 }
 

@@ -71,6 +71,8 @@ impl Shop {
     pub fn with_records(limits: Builder<Visit>, records: SessionRecords) -> Result<Self, BuildError> {
         let pages = Pages::new();
         let house = House::open(pages.clone())?;
+        // What one node has to tell, the pages of all are told, where they share a store.
+        pages.join(&records);
         Ok(Self {
             sessions: limits
                 .records(records.clone())

@@ -5,6 +5,7 @@ mod connect;
 mod frame;
 mod hub;
 mod limits;
+mod nodes;
 mod origin;
 mod page;
 mod pages;
@@ -29,6 +30,7 @@ use session_process::{
 pub use self::{
     client::{script, script_path},
     limits::MAX_FRAME,
+    nodes::{PushError, Reach},
     pages::Pages,
     sends::{Caller, Message, SendError},
     write_timeout::write_timeout,

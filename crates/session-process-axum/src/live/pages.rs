@@ -2,7 +2,8 @@
 //!
 //! # Invariants
 //! 1. A session that nobody has open, and that nobody has had open for a while, is not in here.
-//! 2. The lock is held for look-ups alone: nothing is encoded, woken or dropped under it.
+//! 2. The lock is held for look-ups: nothing is woken or dropped under it. Nor encoded, but events for other nodes, whose
+//!    order is that of the pushes.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -14,7 +15,8 @@ use std::{
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use serde::Serialize;
-use session_process::SessionId;
+use serde_json::Value;
+use session_process::{SessionId, records::SessionRecords, store::SessionKey};
 use slab::Slab;
 use tokio::time::Instant;
 
@@ -22,6 +24,7 @@ use super::{
     frame::Frame,
     hub::{End, Hub},
     limits::{ACTIVE_EVERY, Limits},
+    nodes::{Others, PushError, Reach, To},
     stream::{Held, watch},
 };
 
@@ -30,13 +33,14 @@ use super::{
 /// It holds no [`Sessions`](session_process::Sessions), so a process may hold it: give it to
 /// [`Builder::extension`](session_process::Builder::extension) and to [`Live::with_pages`](super::Live::with_pages).
 ///
-/// An event is told at most once, to the pages that are open here and now; what must not be lost belongs into the
-/// state. Other nodes have their own pages: publish there too, or put it into the state of a session.
+/// An event is told at most once, to the pages that are open now; what must not be lost belongs into the state. Those of
+/// other nodes are told too after [`join`](Self::join); before that, and of a store that knows no other nodes, only those
+/// of this one.
 ///
 /// ```
 /// # use session_process::SessionId;
-/// # use session_process_axum::live::Pages;
-/// # fn f(pages: Pages, id: SessionId) -> Result<(), serde_json::Error> {
+/// # use session_process_axum::live::{Pages, PushError};
+/// # fn f(pages: Pages, id: SessionId) -> Result<(), PushError> {
 /// pages.push(&id, "saved", &"draft 7")?;            // to all pages of a session
 /// pages.push_to_user("alice", "mail", &3)?;         // to all sessions of a user
 /// pages.push_to_all("closing", &"in an hour")?;
@@ -70,6 +74,10 @@ struct Index {
     /// Entries so far, which numbers them.
     made: u64,
     closing: bool,
+    /// Where pages of other nodes are told as well.
+    others: Option<Others>,
+    /// And how those call the sessions here.
+    keys: HashMap<SessionKey, SessionId>,
 }
 
 struct Entry {
@@ -129,59 +137,124 @@ impl Pages {
         Self::default()
     }
 
-    /// Tells all pages of a session something. Returns how many there are.
+    /// From now on tells the pages of all nodes on the store of these records, and is told by them. Says whether the store
+    /// can do that: PostgreSQL can, where it listens (the default). Once is enough; a second time does nothing.
+    ///
+    /// Each node calls this once, for the one `Pages` that all its pages share. Events then have about 7.5 kB of JSON at
+    /// most ([`PushError::TooLarge`]), as PostgreSQL passes on no more at a time; they pass through the database without
+    /// being kept there, and whoever may connect to it can hear them. No session id does. The events of one node come in
+    /// their order, between those of different nodes there is none; an event for a node that does not hear the database at
+    /// that moment is lost.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn join(&self, records: &SessionRecords) -> Reach {
+        let mut index = self.lock();
+        if index.others.is_none() {
+            index.others = Others::join(self.downgrade(), records);
+            if index.others.is_some() {
+                index.keys = index
+                    .sessions
+                    .keys()
+                    .map(|id| (SessionKey::of(id), id.clone()))
+                    .collect();
+            }
+        }
+        match index.others {
+            Some(_) => Reach::AllNodes,
+            None => Reach::ThisNode,
+        }
+    }
+
+    /// Tells all pages of a session something. Returns how many there are on this node.
     ///
     /// # Errors
-    /// `data` could not be written as JSON.
-    pub fn push(&self, id: &SessionId, name: &str, data: &impl Serialize) -> Result<usize, serde_json::Error> {
-        let hubs = self.lock().sessions.get(id).map(|entry| entry.hubs.clone());
-        tell(hubs.unwrap_or_default(), name, data)
+    /// [`PushError`]: nobody was told.
+    pub fn push(&self, id: &SessionId, name: &str, data: &impl Serialize) -> Result<usize, PushError> {
+        self.tell(
+            || To::Session(SessionKey::of(id)),
+            name,
+            data,
+            |index| {
+                index
+                    .sessions
+                    .get(id)
+                    .map(|entry| entry.hubs.clone())
+                    .unwrap_or_default()
+            },
+        )
     }
 
     /// Tells all pages of a user's sessions something: of those that [`Live::with_user`](super::Live::with_user) finds
-    /// to be theirs. Returns how many there are.
+    /// to be theirs. Returns how many there are on this node.
     ///
     /// # Errors
     /// As [`push`](Self::push).
-    pub fn push_to_user(&self, user: &str, name: &str, data: &impl Serialize) -> Result<usize, serde_json::Error> {
-        let hubs = {
-            let index = self.lock();
-            let ids = index.users.get(user).into_iter().flatten();
-            let entries = ids.filter_map(|id| index.sessions.get(id));
-            entries.flat_map(|entry| entry.hubs.iter().cloned()).collect()
-        };
-        tell(hubs, name, data)
+    pub fn push_to_user(&self, user: &str, name: &str, data: &impl Serialize) -> Result<usize, PushError> {
+        self.tell(
+            || To::User(user.to_owned()),
+            name,
+            data,
+            |index| index.hubs_of_user(user),
+        )
     }
 
-    /// Tells all pages of all sessions something. Returns how many there are.
+    /// Tells all pages of all sessions something. Returns how many there are on this node.
     ///
     /// # Errors
     /// As [`push`](Self::push).
-    pub fn push_to_all(&self, name: &str, data: &impl Serialize) -> Result<usize, serde_json::Error> {
-        let hubs = {
-            let index = self.lock();
-            index
-                .sessions
-                .values()
-                .flat_map(|entry| entry.hubs.iter().cloned())
-                .collect()
-        };
-        tell(hubs, name, data)
+    pub fn push_to_all(&self, name: &str, data: &impl Serialize) -> Result<usize, PushError> {
+        self.tell(|| To::All, name, data, Index::all_hubs)
     }
 
-    /// How many pages a session has open.
+    fn tell(
+        &self,
+        to: impl FnOnce() -> To,
+        name: &str,
+        data: &impl Serialize,
+        hubs: impl FnOnce(&Index) -> Vec<Arc<Hub>>,
+    ) -> Result<usize, PushError> {
+        let data = serde_json::to_value(data)?;
+        let hubs = {
+            let mut index = self.lock();
+            // Under the lock, so that the others are told in the order in which it was pushed.
+            if let Some(others) = &mut index.others {
+                others.take(to(), name, &data)?;
+            }
+            hubs(&index)
+        };
+        Ok(tell(hubs, name, &data))
+    }
+
+    /// Another node's event.
+    pub(super) fn tell_here(&self, to: &To, name: &str, data: &Value) {
+        let hubs = {
+            let index = self.lock();
+            match to {
+                To::Session(key) => {
+                    let entry = index.keys.get(key).and_then(|id| index.sessions.get(id));
+                    entry.map(|entry| entry.hubs.clone()).unwrap_or_default()
+                }
+                To::User(user) => index.hubs_of_user(user),
+                To::All => index.all_hubs(),
+            }
+        };
+        tell(hubs, name, data);
+    }
+
+    /// How many pages a session has open on this node.
     #[must_use]
     pub fn open(&self, id: &SessionId) -> usize {
         self.lock().sessions.get(id).map_or(0, |entry| entry.count.open)
     }
 
-    /// How many pages a user has open, in all sessions.
+    /// How many pages a user has open on this node, in all sessions.
     #[must_use]
     pub fn open_of_user(&self, user: &str) -> usize {
         self.lock().of_user(user).map(|count| count.open).sum()
     }
 
-    /// How many pages are open.
+    /// How many pages are open on this node.
     #[must_use]
     pub fn open_in_all(&self) -> usize {
         self.lock().count.open
@@ -195,6 +268,7 @@ impl Pages {
             index.closing = true;
             let entries = std::mem::take(&mut index.sessions);
             index.users.clear();
+            index.keys.clear();
             index.lapsing.clear();
             entries.into_values().flat_map(|entry| entry.hubs).collect()
         };
@@ -354,9 +428,12 @@ impl Pages {
 
 impl Index {
     fn entry(&mut self, id: &SessionId, limits: &Limits) -> &mut Entry {
-        let made = &mut self.made;
+        let (made, keys, joined) = (&mut self.made, &mut self.keys, self.others.is_some());
         self.sessions.entry(id.clone()).or_insert_with(|| {
             *made += 1;
+            if joined {
+                keys.insert(SessionKey::of(id), id.clone());
+            }
             let burst = limits
                 .frames_per_second
                 .saturating_mul(NonZeroU32::MIN.saturating_add(1));
@@ -373,6 +450,17 @@ impl Index {
         })
     }
 
+    fn hubs_of_user(&self, user: &str) -> Vec<Arc<Hub>> {
+        let ids = self.users.get(user).into_iter().flatten();
+        let entries = ids.filter_map(|id| self.sessions.get(id));
+        entries.flat_map(|entry| entry.hubs.iter().cloned()).collect()
+    }
+
+    fn all_hubs(&self) -> Vec<Arc<Hub>> {
+        let entries = self.sessions.values();
+        entries.flat_map(|entry| entry.hubs.iter().cloned()).collect()
+    }
+
     fn of_user(&self, user: &str) -> impl Iterator<Item = Count> {
         let ids = self.users.get(user).into_iter().flatten();
         ids.filter_map(|id| self.sessions.get(id)).map(|entry| entry.count)
@@ -382,6 +470,9 @@ impl Index {
         let entry = self.sessions.remove(id)?;
         if let Some(user) = &entry.user {
             forget_user(&mut self.users, user, id);
+        }
+        if self.others.is_some() {
+            self.keys.remove(&SessionKey::of(id));
         }
         Some(entry)
     }
@@ -415,9 +506,9 @@ fn forget_user(users: &mut HashMap<Arc<str>, HashSet<SessionId>>, user: &str, id
     }
 }
 
-fn tell(hubs: Vec<Arc<Hub>>, name: &str, data: &impl Serialize) -> Result<usize, serde_json::Error> {
-    let event = Frame::event(name, &serde_json::to_value(data)?);
-    Ok(hubs.into_iter().map(|hub| hub.tell(event.clone())).sum())
+fn tell(hubs: Vec<Arc<Hub>>, name: &str, data: &Value) -> usize {
+    let event = Frame::event(name, data);
+    hubs.into_iter().map(|hub| hub.tell(event.clone())).sum()
 }
 
 /// An open page, as it is counted.

@@ -60,6 +60,38 @@ async fn a_change_at_one_node_is_seen_at_the_other() {
     browser.count(3).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_node_tells_its_pages_is_told_to_those_of_the_other() {
+    let driver = Driver::start();
+    let [here, there] = shops::nodes().await;
+    let (one, two) = (driver.browser().await, driver.browser().await);
+    one.open(&format!("{}/sessions", here.url)).await;
+    one.sign_in("Ada").await;
+    // To all: what was put into a cart.
+    two.open(&there.url).await;
+    two.click("[data-add]").await;
+    two.live().await;
+    let shown = "!document.querySelector('#just-taken').hidden";
+    let third = driver.browser().await;
+    third.open(&here.url).await;
+    third.click("li:nth-child(2) [data-add]").await;
+    third.live().await;
+    two.until(shown).await;
+    let name = third
+        .eval("document.querySelectorAll('[data-item]')[1].dataset.name")
+        .await;
+    let told = format!("document.querySelector('#just-taken').textContent.includes({name})");
+    two.until(&told).await;
+    // To the sessions of a user: there is one more.
+    one.open(&format!("{}/sessions", here.url)).await;
+    one.until("document.querySelectorAll('#sessions li').length === 1")
+        .await;
+    one.live().await;
+    two.sign_in("Ada").await;
+    one.until("document.querySelectorAll('#sessions li').length === 2")
+        .await;
+}
+
 /// A login gives the session another id, in the store; both tabs have the new cookie.
 #[tokio::test(flavor = "multi_thread")]
 async fn who_signs_in_at_one_node_is_signed_in_at_the_other_and_not_signed_out() {

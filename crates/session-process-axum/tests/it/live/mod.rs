@@ -4,6 +4,7 @@ mod limits;
 #[cfg(target_os = "linux")]
 mod many;
 mod metrics;
+mod nodes;
 mod page;
 mod parity;
 mod renewal;
