@@ -7,6 +7,7 @@ mod metrics;
 mod nodes;
 mod page;
 mod parity;
+mod proxy;
 mod renewal;
 mod resume;
 mod security;
