@@ -16,7 +16,6 @@ export interface Link {
   close(): void;
   /** Where frames go up on the same connection. */
   send?(frame: object): void;
-  isOpen?(): boolean;
 }
 
 export interface Handlers {
@@ -47,13 +46,9 @@ export interface Options<State> {
   onexpiring?(expiring: Expiring): void;
   onexpired?(expired: { reason: Reason }): void;
   onstatus?(status: Status): void;
-  /** For tests. */
-  fetch?: typeof fetch;
-  WebSocket?: typeof WebSocket;
-  document?: Document;
-  window?: Window;
-  locks?: LockManager;
-  BroadcastChannel?: typeof BroadcastChannel;
+  /** For tests: `document`, `navigator`, `fetch`, `WebSocket` and `BroadcastChannel` are taken from it. */
+  window?: object;
+  /** For tests: of the waits between tries. */
   random?(): number;
 }
 
@@ -87,3 +82,13 @@ export declare function merge(target: unknown, patch: unknown): unknown;
  * for "back", from which an open connection would keep it. Where patches leave a gap it asks for the whole state.
  */
 export declare function live<State = unknown>(url: string, options?: Options<State>): Live<State>;
+
+declare global {
+  interface DocumentEventMap {
+    "live:state": CustomEvent<unknown>;
+    "live:event": CustomEvent<Event>;
+    "live:expiring": CustomEvent<Expiring>;
+    "live:expired": CustomEvent<{ reason: Reason }>;
+    "live:status": CustomEvent<Status>;
+  }
+}

@@ -205,7 +205,7 @@ export function live(url, options) {
     }
   };
 
-  const on = (of, type, listener) => of?.addEventListener(type, listener, { signal: off.signal });
+  const on = (of, type, listener) => of?.addEventListener?.(type, listener, { signal: off.signal });
   const hurry = () => {
     tries = 0;
     connect();
@@ -239,11 +239,11 @@ export function live(url, options) {
       });
     },
     async *[Symbol.asyncIterator]() {
-      for (let seen = 0; ; await changed) {
+      for (let seen = 0; ;) {
         if (version > seen) {
           seen = version;
           yield state;
-        } else if (isOver()) return;
+        } else if (isOver()) return; else await changed;
       }
     },
   };

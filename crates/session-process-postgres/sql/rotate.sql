@@ -3,6 +3,6 @@ WITH changed AS (
     UPDATE {session} AS s SET key = $3::bytea, version = nextval({sequence_literal}) << 16 WHERE key = $2::bytea
     RETURNING s.key, s.version
 ), {told1}, gone AS (
-    SELECT pg_notify({channel_literal}, $4::text || encode($2 || int8send($5::bigint), 'base64'))
+    SELECT pg_notify({channel_literal}, $4::text || encode($2 || int8send($5::bigint) || $3, 'base64'))
 )
 SELECT key, version, (SELECT count(*) FROM told), (SELECT count(*) FROM gone) FROM changed

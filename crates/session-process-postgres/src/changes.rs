@@ -8,24 +8,31 @@ use std::{
 use parking_lot::Mutex;
 use session_process::store::{BoxFuture, Changes, LockKey, Notice};
 use tokio::sync::broadcast::{Receiver, Sender, channel, error::RecvError};
+use tokio_postgres::Client;
 
-/// Notices that a slow subscriber may be behind before it is told [`Notice::Lagged`]. A notice is 48 bytes; reading
+/// Notices that a slow subscriber may be behind before it is told [`Notice::Lagged`]. A notice is 80 bytes; reading
 /// everything again costs more than keeping as many.
 const BACKLOG: usize = 16_384;
 
 /// Locks that were given up and that a slow waiter may be behind before it asks for its own.
 const FREED: usize = 1_024;
 
+/// Messages of nodes that a slow reader may be behind before it loses the oldest.
+const MESSAGES: usize = 1_024;
+
 /// The notices of one store, until it is closed.
 #[derive(Debug)]
 pub(crate) struct Notices {
     state: Mutex<State>,
     freed: Sender<LockKey>,
+    /// The connection that listens, while it does: the one to tell other nodes something.
+    speaker: Mutex<Option<Arc<Client>>>,
 }
 
 #[derive(Debug)]
 struct State {
     sender: Option<Sender<Notice>>,
+    messages: Option<Sender<Arc<str>>>,
     /// What other nodes do is not heard of.
     deaf: bool,
     /// Since when that is so, or isn't.
@@ -38,10 +45,12 @@ impl Notices {
         Self {
             state: Mutex::new(State {
                 sender: Some(channel(BACKLOG).0),
+                messages: Some(channel(MESSAGES).0),
                 deaf: true,
                 since: Instant::now(),
             }),
             freed: channel(FREED).0,
+            speaker: Mutex::default(),
         }
     }
 
@@ -100,11 +109,35 @@ impl Notices {
         self.freed.subscribe()
     }
 
+    /// Another node said something, or this one.
+    pub(crate) fn said(&self, message: Arc<str>) {
+        if let Some(messages) = &self.state.lock().messages {
+            // An error: nobody listens.
+            let _ = messages.send(message);
+        }
+    }
+
+    pub(crate) fn subscribe_messages(&self) -> Option<Receiver<Arc<str>>> {
+        self.state.lock().messages.as_ref().map(Sender::subscribe)
+    }
+
+    pub(crate) fn speak_through(&self, client: Option<Arc<Client>>) {
+        let before = std::mem::replace(&mut *self.speaker.lock(), client);
+        drop(before);
+    }
+
+    pub(crate) fn speaker(&self) -> Option<Arc<Client>> {
+        self.speaker.lock().clone()
+    }
+
     /// Ends all subscriptions.
     pub(crate) fn close(&self) {
-        let sender = self.state.lock().sender.take();
+        let senders = {
+            let mut state = self.state.lock();
+            (state.sender.take(), state.messages.take())
+        };
         // It wakes the subscribers: not under the lock.
-        drop(sender);
+        drop(senders);
     }
 }
 

@@ -3,6 +3,7 @@
 mod attributes;
 mod builder;
 mod changes;
+mod channel;
 mod client;
 mod clock;
 mod connect;

@@ -83,12 +83,16 @@ impl Node {
 pub(crate) enum Kind {
     Changed = b'C' as isize,
     Removed = b'R' as isize,
+    Moved = b'M' as isize,
     Probe = b'P' as isize,
     /// Whatever is cached is to be forgotten, on every node.
     Clear = b'X' as isize,
     /// A lock was given up.
     Freed = b'L' as isize,
 }
+
+/// What a message of a node begins with. Who said it is the affair of those who listen.
+pub(crate) const TOLD: &str = "T ";
 
 pub(crate) struct Listener {
     /// Where it connects to.
@@ -114,6 +118,7 @@ impl Listener {
                 let begun = Instant::now();
                 others.mark_unchanged();
                 let ended = self.listen(&seat).await;
+                self.notices.speak_through(None);
                 self.notices.set_deaf(true);
                 seat.is_down();
                 self.connector.reach.failed(&ended);
@@ -129,6 +134,8 @@ impl Listener {
             () = listen => {}
             _ = closing.wait_for(|closing| *closing) => {}
         }
+        // Or the connection stayed.
+        self.notices.speak_through(None);
     }
 
     /// Until the connection fails. Returns why.
@@ -148,6 +155,7 @@ impl Listener {
         };
         // Also for as long as it is not asked to probe.
         let client = Arc::new(client);
+        self.notices.speak_through(Some(Arc::clone(&client)));
         let prober = Arc::new(if self.apart {
             Prober::Apart(Mutex::new(Link::new(Arc::clone(&self.connector))))
         } else {
@@ -191,6 +199,7 @@ impl Listener {
         match parse(notification.payload(), &self.own) {
             Some(Heard::Notices(notices)) => self.notices.tell(notices),
             Some(Heard::Freed(key)) => self.notices.freed(key),
+            Some(Heard::Message(message)) => self.notices.said(message),
             // Of a newer version, or of somebody who plays tricks: anything may have changed.
             None => self.notices.tell([Notice::Lagged]),
         }
@@ -241,6 +250,7 @@ async fn probe(prober: Arc<Prober>, connector: Arc<Connector>, payload: String) 
 enum Heard {
     Notices(Vec<Notice>),
     Freed(LockKey),
+    Message(Arc<str>),
 }
 
 /// What a notification says; nothing if it is our own. `None`: it can't be understood.
@@ -251,13 +261,22 @@ fn parse(payload: &str, own: &Own) -> Option<Heard> {
     }
     match *head.as_bytes().first()? {
         b'P' => Some(Heard::Notices(Vec::new())),
+        b'T' => Some(Heard::Message(body.into())),
         b'X' => Some(Heard::Notices(vec![Notice::Lagged])),
         b'L' => Some(Heard::Freed(LockKey::from_bytes(bytes(body)?.try_into().ok()?))),
+        b'M' => {
+            let bytes = bytes(body)?;
+            let moves = bytes.chunks(72).map(|entry| {
+                let (key, version) = key_and_version(entry.get(..40)?)?;
+                let to = SessionKey::from_bytes(entry.get(40..)?.try_into().ok()?);
+                Some(Notice::Moved { key, version, to })
+            });
+            moves.collect::<Option<_>>().map(Heard::Notices)
+        }
         kind @ (b'C' | b'R') => {
             let bytes = bytes(body)?;
             let entries = bytes.chunks(40).map(|entry| {
-                let key = SessionKey::from_bytes(entry.get(..32)?.try_into().ok()?);
-                let version = Version(u64::from_be_bytes(entry.get(32..)?.try_into().ok()?));
+                let (key, version) = key_and_version(entry)?;
                 Some(if kind == b'C' {
                     Notice::Changed { key, version }
                 } else {
@@ -268,6 +287,12 @@ fn parse(payload: &str, own: &Own) -> Option<Heard> {
         }
         _ => None,
     }
+}
+
+fn key_and_version(entry: &[u8]) -> Option<(SessionKey, Version)> {
+    let key = SessionKey::from_bytes(entry.get(..32)?.try_into().ok()?);
+    let version = Version(u64::from_be_bytes(entry.get(32..)?.try_into().ok()?));
+    Some((key, version))
 }
 
 fn bytes(base64: &str) -> Option<Vec<u8>> {
@@ -301,6 +326,17 @@ mod tests {
             Some(Heard::Notices(expected)),
             "what was given up"
         );
+        let mut moved = vec![7_u8; 32];
+        moved.extend(9_u64.to_be_bytes());
+        moved.extend([8_u8; 32]);
+        let payload = |bytes: &[u8]| format!("{}{}", other.head(Kind::Moved), BASE64_STANDARD.encode(bytes));
+        let expected = Notice::Moved {
+            key: SessionKey::from_bytes([7; 32]),
+            version: Version(9),
+            to: SessionKey::from_bytes([8; 32]),
+        };
+        assert_eq!(parse(&payload(&moved), &own), Some(Heard::Notices(vec![expected])));
+        assert_eq!(parse(&payload(&moved[1..]), &own), None, "half a key");
         let freed = format!("{}{}", other.head(Kind::Freed), BASE64_STANDARD.encode([8; 32]));
         assert_eq!(parse(&freed, &own), Some(Heard::Freed(LockKey::from_bytes([8; 32]))));
     }
@@ -311,6 +347,8 @@ mod tests {
         for payload in ["", "L1 AAAA", "C", "Cx", "C1 %", "Cx AAAA", "Zx ", " ", "é x"] {
             assert_eq!(parse(payload, &own), None, "{payload:?}");
         }
+        let said = Heard::Message("to all ".into());
+        assert_eq!(parse(&format!("{TOLD}to all "), &own), Some(said));
         assert_eq!(parse("X1 ", &own), Some(Heard::Notices(vec![Notice::Lagged])));
     }
 }

@@ -10,8 +10,8 @@ use std::{
 use session_process::{
     Timestamp,
     store::{
-        BoxFuture, Change, Changes, Notice, Op, Outcome, Owner, Record, Removed, SessionKey, SessionStore, StoreError,
-        Touch,
+        BoxFuture, Change, Changes, Channel, Notice, Op, Outcome, Owner, Record, Removed, SessionKey, SessionStore,
+        StoreError, Touch,
     },
 };
 use tokio::sync::{oneshot, watch};
@@ -20,6 +20,7 @@ use crate::{
     CacheTrust, Coherence, Health, OpenError, Waiting, attributes,
     builder::Builder,
     changes::Notices,
+    channel::Notifications,
     clock::DatabaseClock,
     connection::Connector,
     health::Reach,
@@ -430,6 +431,14 @@ impl SessionStore for PostgresStore {
 
     fn changes(&self) -> Box<dyn Changes> {
         Box::new(self.0.notices.subscribe())
+    }
+
+    fn channel(&self) -> Option<Arc<dyn Channel>> {
+        let notices = Arc::clone(&self.0.notices);
+        let connector = Arc::clone(&self.0.connector);
+        // Elsewhere nothing is heard, and nobody is told.
+        let listens = matches!(self.0.coherence, Coherence::Listen { .. });
+        listens.then(|| Arc::new(Notifications { notices, connector }) as Arc<dyn Channel>)
     }
 }
 

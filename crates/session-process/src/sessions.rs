@@ -681,6 +681,22 @@ impl<P: Process> Sessions<P> {
         self.engine.events.emit(|| Event::Guessing { source: source(), ids });
     }
 
+    /// Tells of something that happened to a live page. For whoever serves pages, as `session-process-axum` does. The
+    /// event is built where somebody listens, and not otherwise.
+    pub fn tell_of_page(&self, event: impl FnOnce() -> Event) {
+        self.engine.events.emit(event);
+    }
+
+    /// Counts a frame that went to a live page, where the feature `metrics` is on: frames are too many for events.
+    /// `coalesced`: views that were skipped because this frame is newer. `dropped`: events that the page was too slow
+    /// for.
+    #[cfg_attr(not(feature = "metrics"), allow(unused_variables, clippy::unused_self))]
+    #[inline]
+    pub fn count_frame(&self, frame: &'static str, coalesced: u64, dropped: u64) {
+        #[cfg(feature = "metrics")]
+        crate::events::metrics::frame_sent(frame, coalesced, dropped);
+    }
+
     /// The records that durable sessions are kept in, if there are any.
     #[must_use]
     pub fn records(&self) -> Option<&SessionRecords> {

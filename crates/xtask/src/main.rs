@@ -6,6 +6,7 @@
 )]
 
 mod msrv;
+mod package;
 mod steps;
 mod tools;
 
@@ -18,9 +19,10 @@ usage: cargo xtask test [--long] [FILTER …]   check and test everything; with 
        cargo xtask help
 
 test: format, clippy, documentation without warnings, the minimum Rust version, all tests (unit, integration, models,
-documentation examples, the browser's client in Node, the shop in Chromium). Installs cargo-nextest, rustfmt, clippy and,
-as root on Debian, PostgreSQL's server, PgBouncer, chromium and chromium-driver where they are missing. With --long, the
-tests that do some thousand of a thing also do millions, and the faults come again and again; they say how far they are.
+documentation examples, the browser's client in Node and as an npm package, the shop in Chromium). Installs
+cargo-nextest, rustfmt, clippy and, as root on Debian, PostgreSQL's server, PgBouncer, chromium and chromium-driver where
+they are missing. With --long, the tests that do some thousand of a thing also do millions, and the faults come again and
+again; they say how far they are.
 ";
 
 /// How much the tests do that are bounded.

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{Length, msrv, tools};
+use crate::{Length, msrv, package, tools};
 
 /// The tests that ask `testkit::long_or` how much to do, by their modules.
 const LONG: &str = "test(/^(totals|crash|faults|network)::/)";
@@ -45,6 +45,7 @@ pub(crate) fn everything(length: Length) -> Result<(), String> {
     steps.run("minimum Rust version", msrv::check);
     steps.documentation();
     steps.client();
+    steps.run("client as an npm package", package::check);
     steps.tests(&[]);
     steps.cargo(
         "documentation examples",

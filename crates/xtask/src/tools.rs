@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-/// Makes sure that rustfmt, clippy, cargo-nextest, a PostgreSQL server, PgBouncer, Node and a browser are there.
+/// Makes sure that rustfmt, clippy, cargo-nextest, a PostgreSQL server, PgBouncer, Node, npm and a browser are there.
 pub(crate) fn make_sure_of_all() -> Result<(), String> {
     for (component, args) in [("rustfmt", ["fmt", "--version"]), ("clippy", ["clippy", "--version"])] {
         if !answers("cargo", &args) {
@@ -15,6 +15,7 @@ pub(crate) fn make_sure_of_all() -> Result<(), String> {
     postgresql()?;
     pgbouncer()?;
     node()?;
+    npm()?;
     browser()
 }
 
@@ -30,6 +31,14 @@ fn node() -> Result<(), String> {
         Some(old) => Err(format!("the tests of the browser's client need Node 20 or newer, and this is {old}: install it from https://nodejs.org")),
         None => Err("the tests of the browser's client need `node`, version 20 or newer: install it (`apt-get install nodejs` on Debian 13, or from https://nodejs.org)".to_owned()),
     }
+}
+
+/// For the client as a package, and TypeScript to check its types with.
+fn npm() -> Result<(), String> {
+    if answers("npm", &["--version"]) {
+        return Ok(());
+    }
+    Err("the browser's client is packed and installed with `npm`: install it (it comes with Node from https://nodejs.org; `apt-get install npm` on Debian)".to_owned())
 }
 
 /// Chromium and its driver, for the tests of the shop in a browser. A missing one is an error, never a skipped test.

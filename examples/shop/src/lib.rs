@@ -28,6 +28,8 @@ mod my_sessions;
 mod page;
 pub mod visitor;
 
+use std::time::Duration;
+
 use axum::{
     Router,
     extract::{FromRef, Request},
@@ -49,6 +51,8 @@ pub struct Shop {
     house: House,
     pages: Pages,
     developer: bool,
+    /// How long an id is good, and its predecessor with it.
+    renewal: Option<(Duration, Duration)>,
 }
 
 impl Shop {
@@ -67,6 +71,8 @@ impl Shop {
     pub fn with_records(limits: Builder<Visit>, records: SessionRecords) -> Result<Self, BuildError> {
         let pages = Pages::new();
         let house = House::open(pages.clone())?;
+        // What one node has to tell, the pages of all are told, where they share a store.
+        pages.join(&records);
         Ok(Self {
             sessions: limits
                 .records(records.clone())
@@ -76,6 +82,7 @@ impl Shop {
             house,
             pages,
             developer: false,
+            renewal: None,
         })
     }
 
@@ -83,6 +90,13 @@ impl Shop {
     #[must_use]
     pub fn with_developer_page(mut self) -> Self {
         self.developer = true;
+        self
+    }
+
+    /// The same with ids that are renewed: for one node, as others don't know what a renewed id leads to.
+    #[must_use]
+    pub fn with_renewal(mut self, every: Duration, overlap: Duration) -> Self {
+        self.renewal = Some((every, overlap));
         self
     }
 
@@ -135,11 +149,16 @@ impl FromRef<Shop> for House {
 /// The whole application, for a server or a test.
 ///
 /// # Panics
-/// Never: a plain cookie that has no other option contradicts nothing.
+/// If [ids are renewed](Shop::with_renewal) more often than the overlap allows. (A plain cookie that has no other option
+/// contradicts nothing.)
 pub fn app(shop: &Shop) -> Router {
     // Plain http, for everybody to try. On a real site: https, and without this line.
     let sessions = SessionLayer::new(shop.sessions.clone()).with_insecure_cookies();
-    let sessions = sessions.expect("a plain cookie contradicts nothing");
+    let mut sessions = sessions.expect("a plain cookie contradicts nothing");
+    if let Some((every, overlap)) = shop.renewal {
+        let renewing = sessions.with_renewal(every, overlap);
+        sessions = renewing.expect("an overlap that is shorter than an id's life");
+    }
     let csrf = CsrfLayer::new().with_rejection_response(|_| ApiError::CrossSite.response());
     let (mut pages, mut api) = (page::routes(), api::routes());
     if shop.developer {

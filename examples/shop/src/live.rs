@@ -2,7 +2,7 @@
 
 use axum::Router;
 use serde::Serialize;
-use session_process_axum::live::{self, Live, Pages};
+use session_process_axum::live::{self, Live, Pages, PushError};
 
 use crate::{
     Shop,
@@ -38,8 +38,8 @@ pub(crate) fn taken(pages: &Pages, news: &impl Serialize) {
     tell(pages.push_to_all(TAKEN, news));
 }
 
-fn tell(told: Result<usize, serde_json::Error>) {
+fn tell(told: Result<usize, PushError>) {
     if let Err(error) = told {
-        tracing::error!(%error, "what pages are told is no JSON");
+        tracing::error!(%error, "pages were not told");
     }
 }

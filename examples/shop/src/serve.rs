@@ -2,11 +2,13 @@
 
 use std::{error::Error, io, time::Duration};
 
+use axum::serve::ListenerExt;
 use session_process::{
     Sessions,
     records::{RecordsBuilder, SessionRecords},
     store::MemoryStore,
 };
+use session_process_axum::live;
 use session_process_postgres::PostgresStore;
 use session_process_sqlite::SqliteStore;
 use shop::{Shop, app};
@@ -20,6 +22,9 @@ use crate::{
 
 /// Requests under way, and then sessions, have this long to come to their end.
 const DRAIN: Duration = Duration::from_secs(3);
+
+/// Connections that take nothing for so long are closed. Live pages are after the same time.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Half an hour under the idle timeout of one hour: who is away for so long takes up no memory.
 const SLEEP_AFTER: Duration = Duration::from_secs(30 * 60);
@@ -78,6 +83,8 @@ pub(crate) async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind(options.address).await;
     let listener = listener.map_err(|error| format!("can't listen on {}: {error}", options.address))?;
     say(format_args!("listening on http://{}", listener.local_addr()?))?;
+    // A browser that takes nothing, or is gone without a word, has no connection for longer than its page.
+    let listener = listener.tap_io(live::write_timeout(WRITE_TIMEOUT));
     store.introduce()?;
 
     let (stopping, mut stopped) = tokio::sync::watch::channel(());

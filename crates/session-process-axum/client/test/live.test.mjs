@@ -302,6 +302,30 @@ test("an AbortSignal closes it for good", async () => {
   assert.equal(start({ signal: AbortSignal.abort() }).page.status, "closed");
 });
 
+test("what comes while a state is worked on comes next, and a page that is closed meanwhile ends the reading", async () => {
+  const { page, fake } = start();
+  fake.last.frame(hello());
+  const states = [];
+  fake.last.frame({ t: "state", rev: 1, data: 1 });
+  const reading = (async () => {
+    for await (const state of page) {
+      states.push(state);
+      if (state === 1) fake.last.frame({ t: "state", rev: 2, data: 2 }); else page.close();
+    }
+    states.push("end");
+  })();
+  await settle();
+  assert.deepEqual(states, [1, 2, "end"]);
+  await reading;
+});
+
+test("it works where a window has no events, as in Node", async () => {
+  const { page, fake } = start({}, { fetch: async () => ({ ok: true, status: 200, json: async () => ({}) }) });
+  fake.last.frame(hello());
+  assert.equal(page.status, "open");
+  page.close();
+});
+
 test("the iterator gives the newest and not each", async () => {
   const { page, fake } = start();
   fake.last.frame(hello());

@@ -10,14 +10,14 @@ use axum::{
 use axum_core::body::Body;
 use http::{HeaderValue, StatusCode, header, request::Parts};
 use serde_json::json;
-use session_process::{Follower, Process};
+use session_process::{Event, Follower, Process};
 
 use super::{
     Live,
     frame::Resume,
     hub::{End, Hub},
-    page::Page,
-    pages::Refused,
+    page::{Page, Transport},
+    pages::{Open, Refused},
     socket,
     stream::Stream,
     watch::Watch,
@@ -51,14 +51,14 @@ pub(super) async fn connect<P: Process>(State(live): State<Live<P>>, request: Re
     }
     let resume = parts.headers.get("last-event-id").and_then(|id| id.to_str().ok());
     let resume = resume.and_then(Resume::from_event_id);
-    match open(&live, &parts, resume.as_ref()).await {
-        Ok(page) => stream(page),
+    match open(&live, &parts, Transport::Sse, resume.as_ref()).await {
+        Ok((page, open)) => stream(Stream::new(page, open)),
         Err(refusal) => refusal.into_response(),
     }
 }
 
-fn stream(page: Page) -> Response {
-    let mut response = Response::new(Body::new(Stream::new(page)));
+fn stream(stream: Stream) -> Response {
+    let mut response = Response::new(Body::new(stream));
     let headers = response.headers_mut();
     let event_stream = HeaderValue::from_static("text/event-stream");
     headers.insert(header::CONTENT_TYPE, event_stream);
@@ -71,7 +71,12 @@ fn stream(page: Page) -> Response {
 }
 
 /// The page of the request's session. No use of the session, though it wakes one that sleeps.
-pub(super) async fn open<P: Process>(live: &Live<P>, parts: &Parts, resume: Option<&Resume>) -> Result<Page, Refusal> {
+pub(super) async fn open<P: Process>(
+    live: &Live<P>,
+    parts: &Parts,
+    transport: Transport,
+    resume: Option<&Resume>,
+) -> Result<(Page, Open), Refusal> {
     let shared = &live.shared;
     if shared.pages.is_closing() {
         return Err(Refusal::NotNow);
@@ -100,12 +105,20 @@ pub(super) async fn open<P: Process>(live: &Live<P>, parts: &Parts, resume: Opti
         match shared.pages.enter(&hub, &shared.limits) {
             Ok(open) => break (hub, open),
             Err(Refused::Lapsed) => {}
-            Err(Refused::Session | Refused::User) => return Err(Refusal::TooMany),
-            Err(Refused::All | Refused::Closing) => return Err(Refusal::NotNow),
+            Err(refused) => {
+                if let Some(limit) = refused.limit() {
+                    shared.sessions.tell_of_page(|| Event::PageRefused { limit });
+                }
+                return Err(match refused {
+                    Refused::Session | Refused::User => Refusal::TooMany,
+                    _ => Refusal::NotNow,
+                });
+            }
         }
     };
     let monitor = shared.sessions.monitor(&id).map_err(|_| Refusal::NoSession)?;
-    Ok(Page::new(Arc::clone(shared), hub, open, monitor, resume))
+    let page = Page::new(Arc::clone(shared), hub, monitor, transport, resume);
+    Ok((page, open))
 }
 
 async fn observe<P: Process>(live: &Live<P>, hub: &Arc<Hub>) -> Result<(), Error> {

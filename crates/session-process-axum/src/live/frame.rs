@@ -12,6 +12,7 @@ const VERSION: u32 = 1;
 /// A frame as server-sent event, with its JSON inside: encoded once, and shared by all pages that get it.
 #[derive(Debug, Clone)]
 pub(crate) struct Frame {
+    kind: &'static str,
     event: Bytes,
     /// Where the JSON is in it.
     json: (u32, u32),
@@ -19,7 +20,7 @@ pub(crate) struct Frame {
 
 impl Frame {
     /// `json` is one line.
-    fn new(kind: &str, id: Option<(&str, u64)>, json: &str) -> Self {
+    fn new(kind: &'static str, id: Option<(&str, u64)>, json: &str) -> Self {
         let mut event = String::with_capacity(json.len() + kind.len() + 64);
         event.push_str("event: ");
         event.push_str(kind);
@@ -33,12 +34,13 @@ impl Frame {
         let end = event.len();
         event.push_str("\n\n");
         Self {
+            kind,
             event: event.into(),
             json: (start as u32, end as u32),
         }
     }
 
-    fn of(kind: &str, frame: &impl Serialize) -> Self {
+    fn of(kind: &'static str, frame: &impl Serialize) -> Self {
         Self::new(kind, None, &to_json(frame))
     }
 
@@ -132,8 +134,12 @@ impl Frame {
         Self::of("answer", answer)
     }
 
+    pub(crate) fn kind(&self) -> &'static str {
+        self.kind
+    }
+
     pub(crate) fn is_ping(&self) -> bool {
-        self.event.starts_with(b"event: ping\n")
+        self.kind == "ping"
     }
 
     /// As a server-sent event.

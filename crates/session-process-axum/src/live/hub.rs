@@ -91,9 +91,23 @@ pub(super) struct Seat {
     key: usize,
     rev: u64,
     events: u64,
+    missed: Missed,
+}
+
+/// What a page was not told, since it was last asked.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Missed {
+    /// Views that a newer one overtook.
+    pub(super) views: u32,
+    /// Events that were pushed out by newer ones.
+    pub(super) events: u32,
 }
 
 impl Seat {
+    pub(super) fn take_missed(&mut self) -> Missed {
+        std::mem::take(&mut self.missed)
+    }
+
     /// The revision that the page has.
     pub(super) fn at(&self) -> u64 {
         self.rev
@@ -216,7 +230,14 @@ impl Hub {
             .map(|resume| resume.rev)
             .filter(|rev| state.reaches(*rev));
         let rev = at.unwrap_or(0);
-        (Seat { key, rev, events }, at.is_some())
+        let missed = Missed::default();
+        let seat = Seat {
+            key,
+            rev,
+            events,
+            missed,
+        };
+        (seat, at.is_some())
     }
 
     pub(super) fn hello(&self, resumed: bool, heartbeat: std::time::Duration) -> Frame {
@@ -229,7 +250,10 @@ impl Hub {
         if let Some(end) = state.end {
             return Next::End(end);
         }
-        seat.events = seat.events.max(state.events_before);
+        if seat.events < state.events_before {
+            seat.missed.events += (state.events_before - seat.events) as u32;
+            seat.events = state.events_before;
+        }
         if let Some(event) = state.events.get((seat.events - state.events_before) as usize) {
             seat.events += 1;
             return Next::Frame(event.clone());
@@ -245,6 +269,10 @@ impl Hub {
                     Next::Frame(step.frame.clone())
                 }
                 _ => {
+                    // To one that is new, none of those before was owed.
+                    if seat.rev > 0 {
+                        seat.missed.views += (steps - 1) as u32;
+                    }
                     seat.rev = state.rev;
                     let whole = state.whole.as_ref().expect("there is one for every revision");
                     Next::Frame(whole.frame.clone())
@@ -406,6 +434,12 @@ mod tests {
         }
         let frames = frames(&hub, &mut seat);
         assert_eq!(frames.len(), EVENTS + 1);
+        let missed = Missed {
+            views: 0,
+            events: 10_000 - EVENTS as u32,
+        };
+        assert_eq!(seat.take_missed(), missed, "a page that is new was owed no view before");
+        assert_eq!(seat.take_missed(), Missed::default());
         assert!(frames[EVENTS].contains("9999"), "the latest");
         assert!(
             frames[0].contains(&(10_000 - EVENTS).to_string()),

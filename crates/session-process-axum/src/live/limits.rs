@@ -15,7 +15,7 @@ use std::{num::NonZeroU32, time::Duration};
 /// | frames a second | 20, and 40 at once | For one session, from its pages. |
 /// | a frame from a page | 64 KiB | Fixed. (axum's own limit is 64 MiB.) |
 /// | a view | 1 MiB | Larger ones belong into a request of their own. |
-/// | write timeout | 10 s | A WebSocket that takes nothing for so long is closed. |
+/// | write timeout | 30 s | Who takes nothing for so long is closed. A page gives up after two heartbeats too; and a view of 1 MiB gets through at 35 kB/s. |
 /// | resume | 60 s | How long a session without pages is kept up to date for those that come back. |
 #[derive(Debug, Clone)]
 pub(crate) struct Limits {
@@ -49,7 +49,7 @@ impl Default for Limits {
             pages: 100_000,
             frames_per_second: FRAMES,
             max_view: 1024 * 1024,
-            write_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(30),
             resume: Duration::from_secs(60),
         }
     }

@@ -5,6 +5,7 @@ mod connect;
 mod frame;
 mod hub;
 mod limits;
+mod nodes;
 mod origin;
 mod page;
 mod pages;
@@ -14,6 +15,7 @@ mod socket;
 mod stream;
 mod up;
 mod watch;
+mod write_timeout;
 
 use std::{fmt, num::NonZeroU32, sync::Arc, time::Duration};
 
@@ -28,8 +30,10 @@ use session_process::{
 pub use self::{
     client::{script, script_path},
     limits::MAX_FRAME,
+    nodes::{PushError, Reach},
     pages::Pages,
     sends::{Caller, Message, SendError},
+    write_timeout::write_timeout,
 };
 use self::{
     limits::Limits,
@@ -228,8 +232,15 @@ impl<P: Process> Live<P> {
         self
     }
 
-    /// How long a WebSocket may take nothing of what is written to it. Default: 10 s.
+    /// How long a page may take nothing of what there is for it, a view or a heartbeat. Then it is closed, and no page any
+    /// more to [`Pages`]; so is a WebSocket with its connection. The connection of server-sent events is the server's, and
+    /// counts against the limits until that lets go of it: see [`write_timeout`]. Default: 30 s. It is looked at four times
+    /// in that time.
+    ///
+    /// # Panics
+    /// If it is zero.
     pub fn with_write_timeout(self, timeout: Duration) -> Self {
+        assert!(!timeout.is_zero(), "nobody takes anything in no time");
         self.with(|shared| shared.limits.write_timeout = timeout)
     }
 

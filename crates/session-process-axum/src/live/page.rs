@@ -7,15 +7,30 @@ use std::{
     time::Duration,
 };
 
-use session_process::{Expiry, Monitor};
+use session_process::{EndReason, Event, Expiry, Monitor};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{
     Shared,
     frame::{Frame, Resume},
     hub::{End, Hub, Next, Seat, last_frame},
-    pages::Open,
 };
+
+/// What carries a page's frames, and what it is called in events.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Transport {
+    Sse,
+    WebSocket,
+}
+
+impl Transport {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Sse => "sse",
+            Self::WebSocket => "websocket",
+        }
+    }
+}
 
 pub(super) struct Page {
     shared: Arc<Shared>,
@@ -30,17 +45,26 @@ pub(super) struct Page {
     /// A view that is newer than this one waits until then.
     pace_until: Option<Instant>,
     warned: bool,
+    /// Until it is told.
     hello: Option<Frame>,
     over: bool,
-    _open: Open,
+    transport: Transport,
+    /// Whether it was away, and goes on where it was.
+    resume: &'static str,
+    /// When it was greeted.
+    since: Instant,
+    /// Why it is closed.
+    reason: &'static str,
+    /// By when whoever carries its frames asks for the next one, unless they are held up.
+    due: Instant,
 }
 
 impl Page {
     pub(super) fn new(
         shared: Arc<Shared>,
         hub: Arc<Hub>,
-        open: Open,
         monitor: Monitor,
+        transport: Transport,
         resume: Option<&Resume>,
     ) -> Self {
         let (seat, resumed) = hub.sit(resume);
@@ -57,8 +81,12 @@ impl Page {
             pace_until: None,
             warned: false,
             over: false,
+            transport,
+            resume: outcome(resume, resumed),
+            since: now,
+            reason: "left",
+            due: now,
             shared,
-            _open: open,
         };
         page.set_timer();
         page
@@ -72,12 +100,47 @@ impl Page {
         self.hub.rise(&self.seat);
         let (seat, resumed) = self.hub.sit(Some(resume));
         self.seat = seat;
+        self.resume = outcome(Some(resume), resumed);
         self.hello = Some(self.hub.hello(resumed, self.shared.limits.heartbeat));
     }
 
     /// The next frame; `None` after the last.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Frame>> {
+        let next = self.poll_next(cx);
+        match &next {
+            Poll::Ready(frame) => {
+                self.due = Instant::now();
+                if let Some(frame) = frame {
+                    let missed = self.seat.take_missed();
+                    let sessions = &self.shared.sessions;
+                    sessions.count_frame(frame.kind(), missed.views.into(), missed.events.into());
+                }
+            }
+            Poll::Pending => self.due = self.timer.deadline(),
+        }
+        next
+    }
+
+    /// Nobody has asked for a frame for as long as that, though there was one to ask for: whoever reads them takes
+    /// nothing.
+    pub(super) fn is_stuck(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.due) >= self.shared.limits.write_timeout
+    }
+
+    /// Why it is closed, in a word for events.
+    pub(super) fn closes_for(&mut self, reason: &'static str) {
+        self.reason = reason;
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Frame>> {
         if let Some(hello) = self.hello.take() {
+            self.since = Instant::now();
+            let (session, transport, resume) = (&self.hub.id, self.transport.as_str(), self.resume);
+            self.shared.sessions.tell_of_page(|| Event::PageOpened {
+                session: session.public_handle(),
+                transport,
+                resume,
+            });
             return Poll::Ready(Some(hello));
         }
         if self.over {
@@ -100,6 +163,7 @@ impl Page {
                 }
                 Next::End(end) => {
                     self.over = true;
+                    self.reason = reason(end);
                     return Poll::Ready(Some(last_frame(end, &self.monitor)));
                 }
                 Next::Later => self.wake_at(self.pace_until.unwrap_or(now)),
@@ -176,5 +240,31 @@ impl Page {
 impl Drop for Page {
     fn drop(&mut self) {
         self.hub.rise(&self.seat);
+        if self.hello.is_none() {
+            let (session, transport, reason) = (&self.hub.id, self.transport.as_str(), self.reason);
+            self.shared.sessions.tell_of_page(|| Event::PageClosed {
+                session: session.public_handle(),
+                transport,
+                reason,
+                open_for: self.since.elapsed(),
+            });
+        }
+    }
+}
+
+fn outcome(resume: Option<&Resume>, resumed: bool) -> &'static str {
+    match resume {
+        _ if resumed => "resumed",
+        Some(Resume { epoch: Some(_), .. }) => "whole",
+        _ => "none",
+    }
+}
+
+fn reason(end: End) -> &'static str {
+    match end {
+        End::Closing | End::Session(EndReason::Shutdown) => "shutdown",
+        End::Rotated | End::Session(EndReason::Asleep) => "moved",
+        End::ViewFailed | End::Session(EndReason::Crashed) => "failed",
+        End::Session(_) => "ended",
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! # Invariants
 //! 1. A session that nobody has open, and that nobody has had open for a while, is not in here.
-//! 2. The lock is held for look-ups alone: nothing is encoded, woken or dropped under it.
+//! 2. The lock is held for look-ups: nothing is woken or dropped under it. Nor encoded, but events for other nodes, whose
+//!    order is that of the pushes.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},
@@ -14,13 +15,17 @@ use std::{
 
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use serde::Serialize;
-use session_process::SessionId;
+use serde_json::Value;
+use session_process::{SessionId, records::SessionRecords, store::SessionKey};
+use slab::Slab;
 use tokio::time::Instant;
 
 use super::{
     frame::Frame,
     hub::{End, Hub},
     limits::{ACTIVE_EVERY, Limits},
+    nodes::{Others, PushError, Reach, To},
+    stream::{Held, watch},
 };
 
 /// The open pages of this program: who is there, and the way to push to them. Cheap to clone.
@@ -28,13 +33,14 @@ use super::{
 /// It holds no [`Sessions`](session_process::Sessions), so a process may hold it: give it to
 /// [`Builder::extension`](session_process::Builder::extension) and to [`Live::with_pages`](super::Live::with_pages).
 ///
-/// An event is told at most once, to the pages that are open here and now; what must not be lost belongs into the
-/// state. Other nodes have their own pages: publish there too, or put it into the state of a session.
+/// An event is told at most once, to the pages that are open now; what must not be lost belongs into the state. Those of
+/// other nodes are told too after [`join`](Self::join); before that, and of a store that knows no other nodes, only those
+/// of this one.
 ///
 /// ```
 /// # use session_process::SessionId;
-/// # use session_process_axum::live::Pages;
-/// # fn f(pages: Pages, id: SessionId) -> Result<(), serde_json::Error> {
+/// # use session_process_axum::live::{Pages, PushError};
+/// # fn f(pages: Pages, id: SessionId) -> Result<(), PushError> {
 /// pages.push(&id, "saved", &"draft 7")?;            // to all pages of a session
 /// pages.push_to_user("alice", "mail", &3)?;         // to all sessions of a user
 /// pages.push_to_all("closing", &"in an hour")?;
@@ -58,24 +64,47 @@ impl WeakPages {
 struct Index {
     sessions: HashMap<SessionId, Entry>,
     users: HashMap<Arc<str>, HashSet<SessionId>>,
-    open: usize,
+    count: Count,
+    /// Pages that are read as streams.
+    streams: Slab<Weak<Held>>,
+    /// How often they are looked at; `None`: nobody does.
+    watched: Option<Duration>,
     /// Sessions that nobody has open, and when that is to be forgotten.
     lapsing: VecDeque<(Instant, SessionId)>,
     /// Entries so far, which numbers them.
     made: u64,
     closing: bool,
+    /// Where pages of other nodes are told as well.
+    others: Option<Others>,
+    /// And how those call the sessions here.
+    keys: HashMap<SessionKey, SessionId>,
 }
 
 struct Entry {
     /// Tells it from an earlier one of the same session.
     number: u64,
     hubs: Vec<Arc<Hub>>,
-    open: usize,
+    count: Count,
     user: Option<Arc<str>>,
     rate: Arc<DefaultDirectRateLimiter>,
     active_at: Option<Instant>,
     /// Since when nobody has it open.
     left_at: Instant,
+}
+
+/// Connections of pages.
+#[derive(Debug, Default, Clone, Copy)]
+struct Count {
+    open: usize,
+    /// Whose page is closed because its reader was stuck. They take up a place until the server lets go of them, or
+    /// whoever is stuck on purpose would have as many as he likes.
+    cut: usize,
+}
+
+impl Count {
+    fn all(self) -> usize {
+        self.open + self.cut
+    }
 }
 
 /// Why a page can't be opened.
@@ -89,6 +118,18 @@ pub(crate) enum Refused {
     Lapsed,
 }
 
+impl Refused {
+    /// The limit that it was, in a word for events.
+    pub(super) fn limit(self) -> Option<&'static str> {
+        match self {
+            Self::Session => Some("session"),
+            Self::User => Some("user"),
+            Self::All => Some("all"),
+            Self::Closing | Self::Lapsed => None,
+        }
+    }
+}
+
 impl Pages {
     /// Without pages.
     #[must_use]
@@ -96,62 +137,127 @@ impl Pages {
         Self::default()
     }
 
-    /// Tells all pages of a session something. Returns how many there are.
+    /// From now on tells the pages of all nodes on the store of these records, and is told by them. Says whether the store
+    /// can do that: PostgreSQL can, where it listens (the default). Once is enough; a second time does nothing.
+    ///
+    /// Each node calls this once, for the one `Pages` that all its pages share. Events then have about 7.5 kB of JSON at
+    /// most ([`PushError::TooLarge`]), as PostgreSQL passes on no more at a time; they pass through the database without
+    /// being kept there, and whoever may connect to it can hear them. No session id does. The events of one node come in
+    /// their order, between those of different nodes there is none; an event for a node that does not hear the database at
+    /// that moment is lost.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn join(&self, records: &SessionRecords) -> Reach {
+        let mut index = self.lock();
+        if index.others.is_none() {
+            index.others = Others::join(self.downgrade(), records);
+            if index.others.is_some() {
+                index.keys = index
+                    .sessions
+                    .keys()
+                    .map(|id| (SessionKey::of(id), id.clone()))
+                    .collect();
+            }
+        }
+        match index.others {
+            Some(_) => Reach::AllNodes,
+            None => Reach::ThisNode,
+        }
+    }
+
+    /// Tells all pages of a session something. Returns how many there are on this node.
     ///
     /// # Errors
-    /// `data` could not be written as JSON.
-    pub fn push(&self, id: &SessionId, name: &str, data: &impl Serialize) -> Result<usize, serde_json::Error> {
-        let hubs = self.lock().sessions.get(id).map(|entry| entry.hubs.clone());
-        tell(hubs.unwrap_or_default(), name, data)
+    /// [`PushError`]: nobody was told.
+    pub fn push(&self, id: &SessionId, name: &str, data: &impl Serialize) -> Result<usize, PushError> {
+        self.tell(
+            || To::Session(SessionKey::of(id)),
+            name,
+            data,
+            |index| {
+                index
+                    .sessions
+                    .get(id)
+                    .map(|entry| entry.hubs.clone())
+                    .unwrap_or_default()
+            },
+        )
     }
 
     /// Tells all pages of a user's sessions something: of those that [`Live::with_user`](super::Live::with_user) finds
-    /// to be theirs. Returns how many there are.
+    /// to be theirs. Returns how many there are on this node.
     ///
     /// # Errors
     /// As [`push`](Self::push).
-    pub fn push_to_user(&self, user: &str, name: &str, data: &impl Serialize) -> Result<usize, serde_json::Error> {
-        let hubs = {
-            let index = self.lock();
-            let ids = index.users.get(user).into_iter().flatten();
-            let entries = ids.filter_map(|id| index.sessions.get(id));
-            entries.flat_map(|entry| entry.hubs.iter().cloned()).collect()
-        };
-        tell(hubs, name, data)
+    pub fn push_to_user(&self, user: &str, name: &str, data: &impl Serialize) -> Result<usize, PushError> {
+        self.tell(
+            || To::User(user.to_owned()),
+            name,
+            data,
+            |index| index.hubs_of_user(user),
+        )
     }
 
-    /// Tells all pages of all sessions something. Returns how many there are.
+    /// Tells all pages of all sessions something. Returns how many there are on this node.
     ///
     /// # Errors
     /// As [`push`](Self::push).
-    pub fn push_to_all(&self, name: &str, data: &impl Serialize) -> Result<usize, serde_json::Error> {
-        let hubs = {
-            let index = self.lock();
-            index
-                .sessions
-                .values()
-                .flat_map(|entry| entry.hubs.iter().cloned())
-                .collect()
-        };
-        tell(hubs, name, data)
+    pub fn push_to_all(&self, name: &str, data: &impl Serialize) -> Result<usize, PushError> {
+        self.tell(|| To::All, name, data, Index::all_hubs)
     }
 
-    /// How many pages a session has open.
+    fn tell(
+        &self,
+        to: impl FnOnce() -> To,
+        name: &str,
+        data: &impl Serialize,
+        hubs: impl FnOnce(&Index) -> Vec<Arc<Hub>>,
+    ) -> Result<usize, PushError> {
+        let data = serde_json::to_value(data)?;
+        let hubs = {
+            let mut index = self.lock();
+            // Under the lock, so that the others are told in the order in which it was pushed.
+            if let Some(others) = &mut index.others {
+                others.take(to(), name, &data)?;
+            }
+            hubs(&index)
+        };
+        Ok(tell(hubs, name, &data))
+    }
+
+    /// Another node's event.
+    pub(super) fn tell_here(&self, to: &To, name: &str, data: &Value) {
+        let hubs = {
+            let index = self.lock();
+            match to {
+                To::Session(key) => {
+                    let entry = index.keys.get(key).and_then(|id| index.sessions.get(id));
+                    entry.map(|entry| entry.hubs.clone()).unwrap_or_default()
+                }
+                To::User(user) => index.hubs_of_user(user),
+                To::All => index.all_hubs(),
+            }
+        };
+        tell(hubs, name, data);
+    }
+
+    /// How many pages a session has open on this node.
     #[must_use]
     pub fn open(&self, id: &SessionId) -> usize {
-        self.lock().sessions.get(id).map_or(0, |entry| entry.open)
+        self.lock().sessions.get(id).map_or(0, |entry| entry.count.open)
     }
 
-    /// How many pages a user has open, in all sessions.
+    /// How many pages a user has open on this node, in all sessions.
     #[must_use]
     pub fn open_of_user(&self, user: &str) -> usize {
-        self.lock().open_of_user(user)
+        self.lock().of_user(user).map(|count| count.open).sum()
     }
 
-    /// How many pages are open.
+    /// How many pages are open on this node.
     #[must_use]
     pub fn open_in_all(&self) -> usize {
-        self.lock().open
+        self.lock().count.open
     }
 
     /// Closes all pages and takes no more: for a graceful shutdown, which an open page would hold up. They are told to
@@ -162,6 +268,7 @@ impl Pages {
             index.closing = true;
             let entries = std::mem::take(&mut index.sessions);
             index.users.clear();
+            index.keys.clear();
             index.lapsing.clear();
             entries.into_values().flat_map(|entry| entry.hubs).collect()
         };
@@ -191,7 +298,7 @@ impl Pages {
         }
         let hub = Hub::new(id.clone(), live, weak);
         entry.hubs.push(Arc::clone(&hub));
-        if entry.open == 0 {
+        if entry.count.all() == 0 {
             // In case nobody sits down.
             index.lapsing.push_back((Instant::now() + limits.resume, id.clone()));
         }
@@ -204,31 +311,55 @@ impl Pages {
         if index.closing {
             return Err(Refused::Closing);
         }
-        if index.open >= limits.pages {
+        if index.count.all() >= limits.pages {
             return Err(Refused::All);
         }
         let entry = index.entry(&hub.id, limits);
         if !entry.hubs.iter().any(|known| Arc::ptr_eq(known, hub)) {
             return Err(Refused::Lapsed);
         }
-        if entry.open >= limits.pages_of_session {
+        if entry.count.all() >= limits.pages_of_session {
             return Err(Refused::Session);
         }
         if let Some(user) = entry.user.clone()
-            && index.open_of_user(&user) >= limits.pages_of_user
+            && index.of_user(&user).map(Count::all).sum::<usize>() >= limits.pages_of_user
         {
             return Err(Refused::User);
         }
         let entry = index.entry(&hub.id, limits);
-        entry.open += 1;
+        entry.count.open += 1;
         let number = entry.number;
-        index.open += 1;
+        index.count.open += 1;
         Ok(Open {
             pages: self.clone(),
             id: hub.id.clone(),
             number,
             resume: limits.resume,
+            look_every: limits.write_timeout / 4,
+            stream: None,
+            is_cut: false,
         })
+    }
+
+    /// Some of the streams, and where to go on; `None` after the last.
+    pub(super) fn streams(&self, from: usize, count: usize) -> Option<(Vec<Arc<Held>>, usize)> {
+        let index = self.lock();
+        // Not `len`: there are gaps.
+        let end = index.streams.capacity();
+        let to = end.min(from + count);
+        let held = (from..to).filter_map(|key| index.streams.get(key)?.upgrade());
+        (from < end).then(|| (held.collect(), to))
+    }
+
+    /// Whether nobody has to look any more.
+    pub(super) fn unwatch_if_none(&self) -> bool {
+        let mut index = self.lock();
+        let none = index.streams.is_empty();
+        if none {
+            index.watched = None;
+            index.streams = Slab::new();
+        }
+        none
     }
 
     /// The session is this user's.
@@ -297,9 +428,12 @@ impl Pages {
 
 impl Index {
     fn entry(&mut self, id: &SessionId, limits: &Limits) -> &mut Entry {
-        let made = &mut self.made;
+        let (made, keys, joined) = (&mut self.made, &mut self.keys, self.others.is_some());
         self.sessions.entry(id.clone()).or_insert_with(|| {
             *made += 1;
+            if joined {
+                keys.insert(SessionKey::of(id), id.clone());
+            }
             let burst = limits
                 .frames_per_second
                 .saturating_mul(NonZeroU32::MIN.saturating_add(1));
@@ -307,7 +441,7 @@ impl Index {
             Entry {
                 number: *made,
                 hubs: Vec::new(),
-                open: 0,
+                count: Count::default(),
                 user: None,
                 rate: Arc::new(RateLimiter::direct(quota)),
                 active_at: None,
@@ -316,15 +450,29 @@ impl Index {
         })
     }
 
-    fn open_of_user(&self, user: &str) -> usize {
+    fn hubs_of_user(&self, user: &str) -> Vec<Arc<Hub>> {
         let ids = self.users.get(user).into_iter().flatten();
-        ids.filter_map(|id| self.sessions.get(id)).map(|entry| entry.open).sum()
+        let entries = ids.filter_map(|id| self.sessions.get(id));
+        entries.flat_map(|entry| entry.hubs.iter().cloned()).collect()
+    }
+
+    fn all_hubs(&self) -> Vec<Arc<Hub>> {
+        let entries = self.sessions.values();
+        entries.flat_map(|entry| entry.hubs.iter().cloned()).collect()
+    }
+
+    fn of_user(&self, user: &str) -> impl Iterator<Item = Count> {
+        let ids = self.users.get(user).into_iter().flatten();
+        ids.filter_map(|id| self.sessions.get(id)).map(|entry| entry.count)
     }
 
     fn remove(&mut self, id: &SessionId) -> Option<Entry> {
         let entry = self.sessions.remove(id)?;
         if let Some(user) = &entry.user {
             forget_user(&mut self.users, user, id);
+        }
+        if self.others.is_some() {
+            self.keys.remove(&SessionKey::of(id));
         }
         Some(entry)
     }
@@ -337,7 +485,7 @@ impl Index {
             && *at <= now
         {
             let Some((_, id)) = self.lapsing.pop_front() else { break };
-            let is_left = |entry: &Entry| entry.open == 0 && now - entry.left_at >= resume;
+            let is_left = |entry: &Entry| entry.count.all() == 0 && now - entry.left_at >= resume;
             if self.sessions.get(&id).is_some_and(is_left)
                 && let Some(entry) = self.remove(&id)
             {
@@ -358,9 +506,9 @@ fn forget_user(users: &mut HashMap<Arc<str>, HashSet<SessionId>>, user: &str, id
     }
 }
 
-fn tell(hubs: Vec<Arc<Hub>>, name: &str, data: &impl Serialize) -> Result<usize, serde_json::Error> {
-    let event = Frame::event(name, &serde_json::to_value(data)?);
-    Ok(hubs.into_iter().map(|hub| hub.tell(event.clone())).sum())
+fn tell(hubs: Vec<Arc<Hub>>, name: &str, data: &Value) -> usize {
+    let event = Frame::event(name, data);
+    hubs.into_iter().map(|hub| hub.tell(event.clone())).sum()
 }
 
 /// An open page, as it is counted.
@@ -369,19 +517,57 @@ pub(super) struct Open {
     id: SessionId,
     number: u64,
     resume: Duration,
+    look_every: Duration,
+    /// Its place among the streams.
+    stream: Option<usize>,
+    is_cut: bool,
+}
+
+impl Open {
+    /// It is read as a stream: somebody looks whether it is.
+    pub(super) fn watched(mut self, held: Weak<Held>) -> Self {
+        let weak = self.pages.downgrade();
+        let mut index = self.pages.lock();
+        self.stream = Some(index.streams.insert(held));
+        if index.watched.is_none() {
+            index.watched = Some(self.look_every);
+            tokio::spawn(watch(weak, self.look_every));
+        }
+        drop(index);
+        self
+    }
+
+    /// Its page is closed, though its connection is not.
+    pub(super) fn cut(&mut self) {
+        self.is_cut = true;
+        let mut index = self.pages.lock();
+        let Index { sessions, count, .. } = &mut *index;
+        let entry = sessions.get_mut(&self.id).filter(|entry| entry.number == self.number);
+        for count in [Some(count), entry.map(|entry| &mut entry.count)].into_iter().flatten() {
+            count.open -= 1;
+            count.cut += 1;
+        }
+    }
 }
 
 impl Drop for Open {
     fn drop(&mut self) {
+        let leave = |count: &mut Count| match self.is_cut {
+            true => count.cut -= 1,
+            false => count.open -= 1,
+        };
         let lapsed = {
             let mut index = self.pages.lock();
-            index.open -= 1;
+            if let Some(stream) = self.stream {
+                index.streams.remove(stream);
+            }
+            leave(&mut index.count);
             let now = Instant::now();
             // It may have gone with the page's hub, and another may be there.
             let entry = index.sessions.get_mut(&self.id);
             if let Some(entry) = entry.filter(|entry| entry.number == self.number) {
-                entry.open -= 1;
-                if entry.open == 0 {
+                leave(&mut entry.count);
+                if entry.count.all() == 0 {
                     entry.left_at = now;
                     index.lapsing.push_back((now + self.resume, self.id.clone()));
                 }
@@ -396,7 +582,7 @@ impl fmt::Debug for Pages {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let index = self.lock();
         f.debug_struct("Pages")
-            .field("open", &index.open)
+            .field("open", &index.count.open)
             .field("sessions", &index.sessions.len())
             .field("closing", &index.closing)
             .finish()

@@ -20,7 +20,7 @@ use super::{
     frame::{Frame, Up},
     hub::End,
     limits::MAX_FRAME,
-    page::Page,
+    page::{Page, Transport},
     sends::answer,
 };
 
@@ -29,8 +29,13 @@ pub(super) const PROTOCOL: &str = "session-process.live.v1";
 /// A page says where it was before anything else; one that is slow with it gets the whole state.
 const RESUME_WITHIN: Duration = Duration::from_secs(2);
 
+/// The other side of a socket that is closed has this long to close it too.
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+
 /// Codes of a close: those of RFC 6455, and ours.
 mod code {
+    pub(super) const NORMAL: u16 = 1000;
+    pub(super) const UNREADABLE: u16 = 1002;
     pub(super) const TOO_LARGE: u16 = 1009;
     pub(super) const ERROR: u16 = 1011;
     pub(super) const RESTART: u16 = 1012;
@@ -53,7 +58,7 @@ pub(super) async fn connect<P: Process>(live: Live<P>, mut parts: Parts) -> Resp
         Err(rejection) => return rejection.into_response(),
     };
     // Here and not in the task: what the layer has to say to the browser leaves with this response.
-    let opened = open(&live, &parts, None).await;
+    let opened = open(&live, &parts, Transport::WebSocket, None).await;
     if let Err(Refusal::NoLayer(missing)) = opened {
         return missing.into_response();
     }
@@ -72,7 +77,17 @@ pub(super) async fn connect<P: Process>(live: Live<P>, mut parts: Parts) -> Resp
                 code::PROTOCOL
             } else {
                 match opened {
-                    Ok(page) => talk(&live, &mut socket, page).await,
+                    Ok((mut page, _open)) => match talk(&live, &mut socket, &mut page).await {
+                        Ok(code) => {
+                            if let Some(reason) = reason(code) {
+                                page.closes_for(reason);
+                            }
+                            code
+                        }
+                        // Whoever takes nothing is not told that it is over.
+                        Err(Gone::Stuck) => return page.closes_for("stuck"),
+                        Err(Gone::Closed) => return,
+                    },
                     Err(refusal) => refused(&refusal),
                 }
             };
@@ -95,27 +110,30 @@ struct Socket {
     timeout: Duration,
 }
 
-/// It takes nothing, or it is closed.
-struct Gone;
+enum Gone {
+    /// It takes nothing.
+    Stuck,
+    Closed,
+}
 
 impl Socket {
     async fn send(&mut self, frame: &Frame) -> Result<(), Gone> {
-        let text = Utf8Bytes::try_from(frame.json()).map_err(|_| Gone)?;
+        let text = Utf8Bytes::try_from(frame.json()).map_err(|_| Gone::Closed)?;
         self.write(Text::Text(text)).await
     }
 
     async fn write(&mut self, message: Text) -> Result<(), Gone> {
         match timeout(self.timeout, self.socket.send(message)).await {
-            Ok(Ok(())) => Ok(()),
-            _ => Err(Gone),
+            Ok(sent) => sent.map_err(|_| Gone::Closed),
+            Err(_) => Err(Gone::Stuck),
         }
     }
 
     async fn close(&mut self, code: u16) {
         let reason = Utf8Bytes::from_static("");
-        let _ = self.write(Text::Close(Some(CloseFrame { code, reason }))).await;
         // The other side closes too, or is cut off. What it still sends is not looked at.
-        let _ = timeout(self.timeout, async {
+        let _ = timeout(CLOSE_WITHIN, async {
+            let _ = self.socket.send(Text::Close(Some(CloseFrame { code, reason }))).await;
             while let Some(Ok(_)) = self.socket.recv().await {}
         })
         .await;
@@ -123,7 +141,7 @@ impl Socket {
 }
 
 /// Frames in both directions, to the end; returns the code of that.
-async fn talk<P: Process>(live: &Live<P>, socket: &mut Socket, mut page: Page) -> u16 {
+async fn talk<P: Process>(live: &Live<P>, socket: &mut Socket, page: &mut Page) -> Result<u16, Gone> {
     let limits = &live.shared.limits;
     let id = page.hub().id.clone();
     let mut heard = Instant::now();
@@ -133,18 +151,18 @@ async fn talk<P: Process>(live: &Live<P>, socket: &mut Socket, mut page: Page) -
         Ok(Some(Ok(Text::Text(text)))) => match serde_json::from_str(&text) {
             Ok(Up::Resume(resume)) => page.resume(&resume),
             Ok(other) => first = Some(other),
-            Err(_) => return code::MALFORMED,
+            Err(_) => return Ok(code::MALFORMED),
         },
-        Ok(Some(Ok(Text::Binary(_)))) => return code::MALFORMED,
+        Ok(Some(Ok(Text::Binary(_)))) => return Ok(code::MALFORMED),
         Ok(Some(Ok(_))) | Err(_) => {}
-        Ok(Some(Err(error))) => return unreadable(&error),
-        Ok(None) => return code::SILENT,
+        Ok(Some(Err(error))) => return Ok(unreadable(&error)),
+        Ok(None) => return Err(Gone::Closed),
     }
     let mut sending = std::pin::pin!(None);
     loop {
         if let Some(up) = first.take() {
-            if !live.shared.pages.admit_frame(&id, limits) {
-                return code::TOO_MANY;
+            if !live.admits_frame(&id) {
+                return Ok(code::TOO_MANY);
             }
             match up {
                 Up::Send(sent) => {
@@ -160,45 +178,51 @@ async fn talk<P: Process>(live: &Live<P>, socket: &mut Socket, mut page: Page) -
         let silent = heard + limits.heartbeat * 5 / 2;
         tokio::select! {
             frame = poll_fn(|cx| page.poll(cx)) => {
-                let Some(frame) = frame else { return after(page.end()) };
+                let Some(frame) = frame else { return Ok(after(page.end())) };
                 let beats = frame.is_ping();
-                if socket.send(&frame).await.is_err() {
-                    return code::SILENT;
-                }
+                socket.send(&frame).await?;
                 // Browsers answer this by themselves, whatever their page is busy with.
-                if beats && socket.write(Text::Ping(bytes::Bytes::new())).await.is_err() {
-                    return code::SILENT;
+                if beats {
+                    socket.write(Text::Ping(bytes::Bytes::new())).await?;
                 }
             }
             // One at a time, and meanwhile nothing is read: what comes waits on its way.
             answer = async { sending.as_mut().as_pin_mut().expect("asked before").await }, if is_sending => {
                 sending.set(None);
-                if socket.send(&Frame::answer(&answer)).await.is_err() {
-                    return code::SILENT;
-                }
+                socket.send(&Frame::answer(&answer)).await?;
             }
             message = socket.socket.recv(), if !is_sending => {
                 heard = Instant::now();
                 match message {
                     Some(Ok(Text::Text(text))) => match serde_json::from_str(&text) {
                         Ok(up) => first = Some(up),
-                        Err(_) => return code::MALFORMED,
+                        Err(_) => return Ok(code::MALFORMED),
                     },
-                    Some(Ok(Text::Binary(_))) => return code::MALFORMED,
+                    Some(Ok(Text::Binary(_))) => return Ok(code::MALFORMED),
                     Some(Ok(Text::Ping(_) | Text::Pong(_))) => {}
-                    Some(Ok(Text::Close(_))) | None => return 1000,
-                    Some(Err(error)) => return unreadable(&error),
+                    Some(Ok(Text::Close(_))) => return Ok(code::NORMAL),
+                    None => return Err(Gone::Closed),
+                    Some(Err(error)) => return Ok(unreadable(&error)),
                 }
             }
-            () = tokio::time::sleep_until(silent), if !is_sending => return code::SILENT,
+            () = tokio::time::sleep_until(silent), if !is_sending => return Ok(code::SILENT),
         }
     }
 }
 
 fn unreadable(error: &axum::Error) -> u16 {
-    // The only one of its kind that a page can cause and still be there.
     let too_large = std::error::Error::source(error).is_some_and(|source| source.to_string().contains("too long"));
-    if too_large { code::TOO_LARGE } else { code::MALFORMED }
+    // Otherwise it is no WebSocket any more, or the connection is lost.
+    if too_large { code::TOO_LARGE } else { code::UNREADABLE }
+}
+
+/// Why the page is closed, where it doesn't know that itself, in a word for events.
+fn reason(code: u16) -> Option<&'static str> {
+    match code {
+        code::SILENT => Some("silent"),
+        code::MALFORMED | code::TOO_LARGE | code::TOO_MANY => Some("refused"),
+        _ => None,
+    }
 }
 
 /// The code after the last frame.

@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, StatusCode, header};
-use session_process::{Process, SessionId};
+use session_process::{Event, Process, SessionId};
 
 use super::{
     Live,
@@ -39,7 +39,7 @@ pub(super) async fn up<P: Process>(State(live): State<Live<P>>, request: Request
         Ok(None) => return Refusal::NoSession.into_response(),
         Err(error) => return error.into_response(),
     };
-    if !live.shared.pages.admit_frame(&id, &live.shared.limits) {
+    if !live.admits_frame(&id) {
         let mut response = wrong(StatusCode::TOO_MANY_REQUESTS, "too_fast", "fewer frames, please");
         response.headers_mut().insert(header::RETRY_AFTER, 1.into());
         return response;
@@ -64,6 +64,15 @@ impl<P: Process> Live<P> {
             sessions: self.sessions.clone(),
             id: id.clone(),
         }
+    }
+
+    /// Whether a session's pages may send one more frame now.
+    pub(super) fn admits_frame(&self, id: &SessionId) -> bool {
+        let admitted = self.shared.pages.admit_frame(id, &self.shared.limits);
+        if !admitted {
+            self.sessions.tell_of_page(|| Event::PageRefused { limit: "frames" });
+        }
+        admitted
     }
 
     /// Somebody is there: a use of the session, now and then.

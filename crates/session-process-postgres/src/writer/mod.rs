@@ -99,6 +99,7 @@ pub(crate) struct Writer {
     own: Own,
     changed: String,
     removed: String,
+    moved: String,
 }
 
 impl Writer {
@@ -108,6 +109,7 @@ impl Writer {
             notices,
             changed: node.head(Kind::Changed),
             removed: node.head(Kind::Removed),
+            moved: node.head(Kind::Moved),
             node,
             own,
         }
@@ -118,6 +120,7 @@ impl Writer {
         self.own.rename(&mut self.node);
         self.changed = self.node.head(Kind::Changed);
         self.removed = self.node.head(Kind::Removed);
+        self.moved = self.node.head(Kind::Moved);
     }
 
     /// Writes until the queue is closed and empty.

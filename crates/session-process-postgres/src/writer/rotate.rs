@@ -73,7 +73,7 @@ impl Writer {
                     &self.changed,
                     &&from.as_bytes()[..],
                     &&to.as_bytes()[..],
-                    &self.removed,
+                    &self.moved,
                     &old.0.cast_signed(),
                 ],
             )
@@ -83,9 +83,10 @@ impl Writer {
         self.link.connector.recent.forget(&from);
         group.set(index, Ok(Changed::to(new)));
         self.notices.tell([
-            Notice::Removed {
+            Notice::Moved {
                 key: from,
                 version: old,
+                to,
             },
             Notice::Changed { key: to, version: new },
         ]);

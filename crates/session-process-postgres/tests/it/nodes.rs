@@ -162,7 +162,11 @@ async fn another_node_hears_which_sessions_changed_and_to_which_versions() {
     assert_eq!(
         both,
         [
-            Notice::Removed { key, version: edited },
+            Notice::Moved {
+                key,
+                version: edited,
+                to
+            },
             Notice::Changed {
                 key: to,
                 version: moved
@@ -179,6 +183,35 @@ async fn another_node_hears_which_sessions_changed_and_to_which_versions() {
     );
     fresh.store.clear_caches().await.unwrap();
     assert_eq!(next(&mut changes).await, Notice::Lagged);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_reach_all_nodes_in_their_order_each_once() {
+    let fresh = fresh().await;
+    let other = fresh.node().await;
+    let (here, there) = (fresh.store.channel().unwrap(), other.channel().unwrap());
+    let mut heard = [here.subscribe(), there.subscribe()];
+    // Two that are the same, what is special in SQL or was in a payload, and one that is as long as may be.
+    let long = "é".repeat(here.max_bytes() / 2);
+    let all: Vec<String> = (0..100).map(|n| format!("{{\"n\": {n}}}")).collect();
+    let special = ["'; --", "a b\nc", "\\", &long].map(str::to_owned);
+    here.send(all.clone()).await.unwrap();
+    here.send(special.to_vec()).await.unwrap();
+    for heard in &mut heard {
+        for expected in all.iter().chain(&special) {
+            let next = tokio::time::timeout(Duration::from_secs(10), heard.next()).await;
+            assert_eq!(&*next.expect("it comes").expect("the store is open"), expected);
+        }
+    }
+    let too_long = "x".repeat(here.max_bytes() + 1);
+    assert!(here.send(vec![too_long]).await.is_err());
+    there.send(vec!["back".to_owned()]).await.unwrap();
+    assert_eq!(&*heard[0].next().await.unwrap(), "back");
+    // Whoever is no longer there says so, and hears no more.
+    other.shutdown().await;
+    assert!(there.send(vec!["x".to_owned()]).await.unwrap_err().is_transient());
+    assert_eq!(heard[1].next().await.as_deref(), Some("back"));
+    assert_eq!(heard[1].next().await, None);
 }
 
 /// gopgsession: a limit of its own on each node, and two that race both pass.

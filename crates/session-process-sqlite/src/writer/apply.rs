@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use session_process::{
     Timestamp,
     store::{
-        AttributeMap, Change, Changed, Conflict, Create, Edit, Expect, Notice, Op, Outcome, OwnerText, Record, Removed,
+        AttributeMap, Change, Changed, Conflict, Create, Edit, Expect, Notice, Op, Outcome, OwnerText, Record,
         SessionKey, Snapshot, Version,
     },
 };
@@ -305,7 +305,11 @@ fn rotate(
         .execute(params![before.id, to.as_bytes(), version.0.cast_signed()])?;
     // Nothing is under the old key now, and its version was given there.
     raise_floor(connection, before.version)?;
-    notices.push(notice_of(&Removed::new(key, before.version, before.user_id.clone())));
+    notices.push(Notice::Moved {
+        key,
+        version: before.version,
+        to,
+    });
     notices.push(Notice::Changed { key: to, version });
     Ok(Ok(Changed::to(version)))
 }

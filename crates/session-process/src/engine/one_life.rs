@@ -41,7 +41,7 @@ fn follow(engine: &Arc<Engine>, ending: &Ending) {
                 is_gone(&session, reason(*because));
             }
         }
-        // By the records alone: the id is unknown here. It comes back under that.
+        // By the records alone, or on another node: the id is unknown here. It comes back under that.
         Ending::Rotated { from, to } => {
             if let Some(session) = engine.durable(from) {
                 let (from, to) = (*from, *to);

@@ -140,6 +140,33 @@ pub enum Event {
         /// Why: `cross_site`, because another site caused it.
         reason: &'static str,
     },
+    /// A live page was opened, and greeted.
+    PageOpened {
+        /// Its session.
+        session: PublicHandle,
+        /// What carries its frames: `sse` or `websocket`.
+        transport: &'static str,
+        /// `none`: it is new. It was away before: `resumed`, it goes on where it was; `whole`, it is told everything.
+        resume: &'static str,
+    },
+    /// A live page was closed.
+    PageClosed {
+        /// Its session.
+        session: PublicHandle,
+        /// What carried its frames.
+        transport: &'static str,
+        /// `left`: it went away. `ended`: its session did. `moved`: the session has a new id, or went to sleep.
+        /// `shutdown`; `failed`: the view or the process did. `stuck`: it took nothing of what was written to it.
+        /// `silent`: it did not answer heartbeats. `refused`: what it sent was no frame, too large or too much.
+        reason: &'static str,
+        /// How long it was open.
+        open_for: Duration,
+    },
+    /// A live page, or what one sent, was refused by a limit.
+    PageRefused {
+        /// Which: `session`, `user` or `all` for the number of pages; `frames` for their rate.
+        limit: &'static str,
+    },
     /// Sessions whose time was up were ended.
     Swept {
         /// How many.

@@ -47,6 +47,20 @@ pub(super) fn record(event: &Event) {
         Event::RequestRefused { reason } => {
             counter!("session_process_requests_refused_total", "reason" => *reason).increment(1);
         }
+        Event::PageOpened { transport, resume, .. } => {
+            counter!("session_process_live_pages_opened_total", "transport" => *transport).increment(1);
+            gauge!("session_process_live_pages_open", "transport" => *transport).increment(1.0);
+            if *resume != "none" {
+                counter!("session_process_live_resumes_total", "outcome" => *resume).increment(1);
+            }
+        }
+        Event::PageClosed { transport, reason, .. } => {
+            counter!("session_process_live_pages_closed_total", "reason" => *reason).increment(1);
+            gauge!("session_process_live_pages_open", "transport" => *transport).decrement(1.0);
+        }
+        Event::PageRefused { limit } => {
+            counter!("session_process_live_refused_total", "limit" => *limit).increment(1);
+        }
         Event::Swept { expired, .. } => {
             counter!("session_process_sessions_swept_total").increment(*expired as u64);
         }
@@ -71,5 +85,16 @@ pub(super) fn record(event: &Event) {
         Event::RecordCacheCleared { reason } => {
             counter!("session_process_record_cache_clears_total", "reason" => *reason).increment(1);
         }
+    }
+}
+
+/// A frame went to a page. No event: there are too many of them.
+pub(crate) fn frame_sent(frame: &'static str, coalesced: u64, dropped: u64) {
+    counter!("session_process_live_frames_total", "frame" => frame).increment(1);
+    if coalesced > 0 {
+        counter!("session_process_live_frames_coalesced_total").increment(coalesced);
+    }
+    if dropped > 0 {
+        counter!("session_process_live_events_dropped_total").increment(dropped);
     }
 }

@@ -2,7 +2,7 @@
 
 mod event;
 #[cfg(feature = "metrics")]
-mod metrics;
+pub(crate) mod metrics;
 mod trace;
 
 use std::sync::{

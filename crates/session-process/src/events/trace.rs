@@ -69,6 +69,18 @@ pub(super) fn write(event: &Event) {
         Event::IdRefused { reason } => debug!(target: TARGET, reason = reason.as_str(), "session id refused"),
         Event::Guessing { source, ids } => warn!(target: TARGET, %source, ids, "session ids are being guessed"),
         Event::RequestRefused { reason } => debug!(target: TARGET, reason, "request refused"),
+        Event::PageOpened {
+            session,
+            transport,
+            resume,
+        } => debug!(target: TARGET, %session, transport, resume, "page opened"),
+        Event::PageClosed {
+            session,
+            transport,
+            reason,
+            open_for,
+        } => debug!(target: TARGET, %session, transport, reason, ?open_for, "page closed"),
+        Event::PageRefused { limit } => debug!(target: TARGET, limit, "page refused by a limit"),
         Event::Swept { expired, took } => debug!(target: TARGET, expired, ?took, "expired sessions swept"),
         Event::RecordSaved {
             key,

@@ -69,6 +69,12 @@ impl Listener {
                     core.tell_removed(key, version, None, Because::Elsewhere);
                 }
             }
+            Notice::Moved { key, version, to } => {
+                core.cache.learn(&key, version, true);
+                if !core.cache.has_newer(&key, version) && core.endings.claim(key) {
+                    core.endings.tell(&Ending::Rotated { from: key, to });
+                }
+            }
             Notice::Deaf => {
                 core.cache.deafen(core.now());
                 core.events.emit(|| Event::RecordCacheCleared { reason: "deaf" });

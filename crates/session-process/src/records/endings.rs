@@ -29,7 +29,8 @@ pub enum Ending {
         /// Why.
         because: Because,
     },
-    /// A session goes on under another key, because its id was changed here. What belongs to it moves along.
+    /// A session goes on under another key, because its id was changed, here or on another node. What belongs to it
+    /// moves along.
     Rotated {
         /// Under which key it was.
         from: SessionKey,

@@ -222,6 +222,15 @@ pub enum Notice {
         /// Its last version.
         version: Version,
     },
+    /// A record was moved to another key: there is none under this one any more.
+    Moved {
+        /// Under which key it was.
+        key: SessionKey,
+        /// Its last version under that.
+        version: Version,
+        /// Under which it is. That it was changed there is told as well.
+        to: SessionKey,
+    },
     /// Notices were lost: any record may have changed.
     Lagged,
     /// From now on, what others do is not heard of: until [`Hearing`](Self::Hearing), nothing that is kept may be used

@@ -5,6 +5,7 @@
 //! (Redux's `Store` is something else: a process that holds state.)
 
 mod change;
+mod channel;
 mod effect;
 mod error;
 mod key;
@@ -12,13 +13,14 @@ mod lock;
 mod memory;
 mod record;
 
-use std::{future::Future, pin::Pin};
+use std::{future::Future, pin::Pin, sync::Arc};
 
 pub use self::{
     change::{
         Change, Changed, Conflict, Create, Edit, Expect, Notice, Op, Outcome, OwnerLimit, OwnerLimitPolicy, Removed,
         Touch,
     },
+    channel::{Channel, Messages},
     error::StoreError,
     key::SessionKey,
     lock::{Acquired, Fence, Holder, LockKey, LockName, LockStore, Token},
@@ -86,6 +88,12 @@ pub trait SessionStore: Send + Sync + 'static {
 
     /// What was changed, also by others on the same store, from now on.
     fn changes(&self) -> Box<dyn Changes>;
+
+    /// The way in which the nodes on this store tell each other something that is no change of a record, if there is one.
+    /// By default there is none, and what is told stays on this node.
+    fn channel(&self) -> Option<Arc<dyn Channel>> {
+        None
+    }
 }
 
 /// A subscription to what changes in a store: [`SessionStore::changes`].

@@ -52,13 +52,18 @@ pub async fn every_change_is_told(under: impl StoreUnderTest) {
     told(&mut changes, [removed(key, last)]).await;
 }
 
-pub async fn a_rotation_is_told_as_a_removal_and_a_change(under: impl StoreUnderTest) {
+pub async fn a_rotation_is_told_as_a_move_and_a_change(under: impl StoreUnderTest) {
     let store = under.store();
     let (from, to) = (key(), key());
     let old = done(&store, from, create(Create::default())).await.version;
     let mut changes = store.changes();
     let new = done(&store, from, Op::Rotate(to)).await.version;
-    told(&mut changes, [removed(from, old), changed(to, new)]).await;
+    let moved = Notice::Moved {
+        key: from,
+        version: old,
+        to,
+    };
+    told(&mut changes, [moved, changed(to, new)]).await;
 }
 
 pub async fn what_made_room_and_what_expired_is_told(under: impl StoreUnderTest) {

@@ -152,7 +152,7 @@ macro_rules! store_conformance {
             }
             changes {
                 every_change_is_told
-                a_rotation_is_told_as_a_removal_and_a_change
+                a_rotation_is_told_as_a_move_and_a_change
                 what_made_room_and_what_expired_is_told
                 a_refused_change_and_a_touch_are_not_told
                 every_subscriber_is_told

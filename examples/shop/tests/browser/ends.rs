@@ -54,7 +54,7 @@ async fn signing_out_in_one_tab_is_told_in_all() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_that_expires_is_said_to_be_over_after_a_warning() {
     let driver = Driver::start();
-    let (shop, clock) = shops::timed(|limits| limits.idle_timeout(HOUR)).await;
+    let (shop, clock) = shops::timed(|limits| limits.idle_timeout(HOUR), |shop| shop).await;
     let browser = driver.browser().await;
     browser.open(&shop.url).await;
     browser.click("[data-add]").await;

@@ -5,14 +5,20 @@ use std::{
     net::SocketAddr,
     path::Path,
     process::{Child, ChildStdout, Command, Stdio},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
     time::Duration,
 };
 
 use session_process::{
-    Builder, ManualClock, Sessions,
+    Builder, ManualClock, Sessions, Timestamp,
     records::SessionRecords,
-    store::{MemoryStore, SessionStore},
+    store::{
+        BoxFuture, Change, Changes, MemoryStore, Outcome, Owner, Record, Removed, SessionKey, SessionStore, StoreError,
+        Touch,
+    },
 };
 use shop::{Shop, app, visitor::Visit};
 use tokio::{
@@ -43,7 +49,10 @@ pub(crate) async fn running() -> Running {
 }
 
 /// Whose time is the test's.
-pub(crate) async fn timed(limits: impl FnOnce(Builder<Visit>) -> Builder<Visit>) -> (Running, ManualClock) {
+pub(crate) async fn timed(
+    limits: impl FnOnce(Builder<Visit>) -> Builder<Visit>,
+    shop: impl FnOnce(Shop) -> Shop,
+) -> (Running, ManualClock) {
     let clock = ManualClock::new();
     clock.advance(Duration::from_secs(24 * 3600));
     let records = SessionRecords::builder(MemoryStore::with_clock(clock.clone()))
@@ -51,20 +60,77 @@ pub(crate) async fn timed(limits: impl FnOnce(Builder<Visit>) -> Builder<Visit>)
         .build()
         .expect("a runtime");
     let limits = limits(Sessions::builder()).clock(clock.clone());
-    let shop = Shop::with_records(limits, records).expect("a runtime");
-    (serve(shop).await, clock)
+    let made = Shop::with_records(limits, records).expect("a runtime");
+    (serve(shop(made)).await, clock)
+}
+
+/// A store that can be away.
+#[derive(Default)]
+pub(crate) struct Away {
+    inner: MemoryStore,
+    pub(crate) is_away: AtomicBool,
+}
+
+impl Away {
+    fn here(&self) -> Result<(), StoreError> {
+        match self.is_away.load(SeqCst) {
+            true => Err(StoreError::unavailable("test", "away, as told")),
+            false => Ok(()),
+        }
+    }
+}
+
+impl SessionStore for Away {
+    fn now(&self) -> Timestamp {
+        self.inner.now()
+    }
+
+    fn load<'a>(&'a self, keys: &'a [SessionKey]) -> BoxFuture<'a, Result<Vec<Option<Record>>, StoreError>> {
+        Box::pin(async move {
+            self.here()?;
+            self.inner.load(keys).await
+        })
+    }
+
+    fn commit(&self, changes: Vec<Change>) -> BoxFuture<'_, Result<Vec<Outcome>, StoreError>> {
+        Box::pin(async move {
+            self.here()?;
+            self.inner.commit(changes).await
+        })
+    }
+
+    fn touch(&self, touches: Vec<Touch>) -> BoxFuture<'_, Result<(), StoreError>> {
+        self.inner.touch(touches)
+    }
+
+    fn delete_expired(&self, limit: usize) -> BoxFuture<'_, Result<Vec<Removed>, StoreError>> {
+        self.inner.delete_expired(limit)
+    }
+
+    fn list<'a>(
+        &'a self,
+        owner: &'a Owner,
+        after: Option<SessionKey>,
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<Record>, StoreError>> {
+        self.inner.list(owner, after, limit)
+    }
+
+    fn changes(&self) -> Box<dyn Changes> {
+        self.inner.changes()
+    }
+}
+
+/// One more node over a store.
+pub(crate) async fn node(store: Arc<dyn SessionStore>) -> Running {
+    let records = SessionRecords::builder_over(store).build().expect("a runtime");
+    serve(Shop::with_records(Sessions::builder(), records).expect("a runtime")).await
 }
 
 /// Two nodes over one store.
 pub(crate) async fn nodes() -> [Running; 2] {
     let store = Arc::new(MemoryStore::new()) as Arc<dyn SessionStore>;
-    let node = || {
-        let records = SessionRecords::builder_over(Arc::clone(&store))
-            .build()
-            .expect("a runtime");
-        Shop::with_records(Sessions::builder(), records).expect("a runtime")
-    };
-    [serve(node()).await, serve(node()).await]
+    [node(Arc::clone(&store)).await, node(store).await]
 }
 
 /// The program, with its sessions in a file.

@@ -61,6 +61,106 @@ async fn a_change_at_one_node_is_seen_at_the_other() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_node_tells_its_pages_is_told_to_those_of_the_other() {
+    let driver = Driver::start();
+    let [here, there] = shops::nodes().await;
+    let (one, two) = (driver.browser().await, driver.browser().await);
+    one.open(&format!("{}/sessions", here.url)).await;
+    one.sign_in("Ada").await;
+    // To all: what was put into a cart.
+    two.open(&there.url).await;
+    two.click("[data-add]").await;
+    two.live().await;
+    let shown = "!document.querySelector('#just-taken').hidden";
+    let third = driver.browser().await;
+    third.open(&here.url).await;
+    third.click("li:nth-child(2) [data-add]").await;
+    third.live().await;
+    two.until(shown).await;
+    let name = third
+        .eval("document.querySelectorAll('[data-item]')[1].dataset.name")
+        .await;
+    let told = format!("document.querySelector('#just-taken').textContent.includes({name})");
+    two.until(&told).await;
+    // To the sessions of a user: there is one more.
+    one.open(&format!("{}/sessions", here.url)).await;
+    one.until("document.querySelectorAll('#sessions li').length === 1")
+        .await;
+    one.live().await;
+    two.sign_in("Ada").await;
+    one.until("document.querySelectorAll('#sessions li').length === 2")
+        .await;
+}
+
+/// A login gives the session another id, in the store; both tabs have the new cookie.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_signs_in_at_one_node_is_signed_in_at_the_other_and_not_signed_out() {
+    let driver = Driver::start();
+    let [here, there] = shops::nodes().await;
+    let browser = driver.browser().await;
+    browser.open(&here.url).await;
+    let first = browser.first_tab().await;
+    browser.click("[data-add]").await;
+    browser.count(1).await;
+    browser.tab(&there.url).await;
+    browser.count(1).await;
+    let second = browser.first_tab().await;
+    browser.live().await;
+    browser.front(&first).await;
+    browser.sign_in("Ada").await;
+    browser.front(&second).await;
+    browser
+        .until("document.querySelector('#user')?.textContent === 'Ada'")
+        .await;
+    browser.live().await;
+    browser.click("[data-add]").await;
+    browser.count(2).await;
+    browser.front(&first).await;
+    browser.count(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn line_18_a_renewal_of_the_id_is_noticed_by_no_tab() {
+    let every = Duration::from_secs(600);
+    let driver = Driver::start();
+    let (shop, clock) = shops::timed(|limits| limits, |shop| shop.with_renewal(every, every / 20)).await;
+    let browser = driver.browser().await;
+    for transport in ["/", "/?ws"] {
+        let url = format!("{}{transport}", shop.url);
+        browser.open(&url).await;
+        let first = browser.first_tab().await;
+        browser.click("[data-add]").await;
+        browser.live().await;
+        let second = browser.tab(&url).await;
+        browser.live().await;
+        let count = "Number(document.querySelector('#count').textContent)";
+        let before = browser.eval(count).await.as_u64().unwrap() as usize;
+        let id = || shop.shop.sessions().list();
+        let old = id();
+        clock.advance(every);
+        browser.click("[data-add]").await;
+        browser.count(before + 1).await;
+        assert_ne!(id(), old);
+        assert_eq!(id().len(), 1);
+        browser.front(&first).await;
+        browser.count(before + 1).await;
+        browser.live().await;
+        // And when the old id is dead.
+        clock.advance(every / 20);
+        browser.click("[data-add]").await;
+        for tab in [&first, &second] {
+            browser.front(tab).await;
+            browser.count(before + 2).await;
+            browser.live().await;
+            assert_eq!(browser.eval("document.querySelector('#ended').hidden").await, true);
+        }
+        assert_eq!(id().len(), 1);
+        browser.client.close_window().await.unwrap();
+        browser.front(&first).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_browser_has_another_cart_and_sees_what_the_house_tells() {
     let (driver, shop) = (Driver::start(), shops::running().await);
     let (one, two) = (driver.browser().await, driver.browser().await);

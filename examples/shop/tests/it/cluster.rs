@@ -2,7 +2,8 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader},
+    io::{BufRead, BufReader, Write},
+    net::TcpStream,
     path::{Path, PathBuf},
     process::{Child, ChildStdin, Command, Stdio},
     thread,
@@ -74,6 +75,28 @@ impl Drop for Cluster {
     }
 }
 
+/// An open page, read line by line.
+struct Page(std::io::Lines<BufReader<TcpStream>>);
+
+impl Page {
+    fn open(url: &str, cookie: &str) -> Self {
+        let host = url.strip_prefix("http://").unwrap();
+        let mut stream = TcpStream::connect(host).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        write!(stream, "GET /live HTTP/1.1\r\nhost: {host}\r\ncookie: {cookie}\r\n\r\n").unwrap();
+        Self(BufReader::new(stream).lines())
+    }
+
+    fn until(&mut self, text: &str) {
+        loop {
+            let line = self.0.next().expect("the stream goes on").expect("something in time");
+            if line.contains(text) {
+                return;
+            }
+        }
+    }
+}
+
 /// A zombie runs no more: in a container, nobody may reap it.
 fn runs(pid: &str) -> bool {
     let stat = fs::read_to_string(Path::new("/proc").join(pid).join("stat"));
@@ -87,8 +110,15 @@ fn two_nodes_share_a_session_and_go_on_when_one_is_killed() {
     one.add("mug").unwrap();
     let mut two = Client::new(&cluster.urls[1], &one.cookie);
     assert_eq!(two.add("tea").unwrap()["items"], json!(["mug", "tea"]));
+    // A page at the one is told what was taken at the other.
+    let mut page = Page::open(&cluster.urls[0], &one.cookie);
+    page.until("event: state");
+    two.add("bowl").unwrap();
+    page.until("event: event");
+    page.until("\"just_taken\":\"bowl\"");
+    drop(page);
     cluster.signal(&cluster.pids[0], "-KILL");
-    assert_eq!(two.add("bowl").unwrap()["count"], 3);
+    assert_eq!(two.add("candle").unwrap()["count"], 4);
 
     // In order: as by Ctrl-C.
     cluster.signal(&cluster.child.id().to_string(), "-TERM");

@@ -1,13 +1,20 @@
 //! Live pages, driven as a service: time is tokio's, paused, and the engine's, by hand.
 
 mod limits;
+#[cfg(target_os = "linux")]
+mod many;
+mod metrics;
+mod nodes;
 mod page;
 mod parity;
+mod proxy;
+mod renewal;
 mod resume;
 mod security;
 mod sends;
 mod socket;
 mod store;
+mod stuck;
 mod styles;
 
 use std::time::Duration;

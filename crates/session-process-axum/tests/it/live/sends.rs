@@ -76,3 +76,60 @@ async fn active_is_a_use_once_in_thirty_seconds() {
     up(&site.app, &client, &active).await;
     assert_eq!(idle(), 0);
 }
+
+mod malformed {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Bytes, texts, and what is nearly a frame.
+    fn anything() -> impl Strategy<Value = Vec<u8>> {
+        let word = prop_oneof![
+            Just("send"),
+            Just("active"),
+            Just("resume"),
+            Just("pong"),
+            Just("state"),
+            Just("")
+        ];
+        let value = prop_oneof![
+            Just("1"),
+            Just("null"),
+            Just("\"x\""),
+            Just("[]"),
+            Just("{}"),
+            Just("-1e999"),
+            Just("")
+        ];
+        let frame = (word, value.clone(), value.clone(), value).prop_map(|(t, id, name, data)| {
+            format!(r#"{{"t":"{t}","id":{id},"name":{name},"data":{data},"epoch":{data},"rev":{id}}}"#).into_bytes()
+        });
+        prop_oneof![
+            prop::collection::vec(any::<u8>(), 0..200),
+            ".{0,100}".prop_map(String::into_bytes),
+            (0..300_usize).prop_map(|deep| "[".repeat(deep).into_bytes()),
+            frame,
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn whatever_a_page_posts_is_answered_and_never_the_servers_fault(bytes in prop::collection::vec(anything(), 1..8)) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let site = Site::new();
+                let client = site.visitor().await;
+                let mut page = site.open(&client).await;
+                page.greeted().await;
+                for bytes in bytes {
+                    let (status, _) = post(&site.app, &client, bytes, &[("content-type", "application/json")]).await;
+                    assert!(status.is_success() || status.is_client_error(), "{status}");
+                }
+                assert_eq!(page.waiting().await, Vec::<Value>::new(), "nothing has changed");
+                assert_eq!(site.live.pages().open_in_all(), 1);
+            });
+        }
+    }
+}

@@ -263,3 +263,61 @@ async fn a_socket_that_is_silent_is_closed() {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
+
+/// What a browser sends through its socket, byte for byte, after the handshake.
+async fn speaks(at: SocketAddr, client: &Client, bytes: &[u8]) {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let mut stream = TcpStream::connect(at).await.unwrap();
+    let cookie = client.cookie.as_deref().unwrap();
+    let head = format!(
+        "GET /live HTTP/1.1\r\nhost: {at}\r\norigin: http://{at}\r\ncookie: {cookie}\r\nconnection: upgrade\r\n\
+         upgrade: websocket\r\nsec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+         sec-websocket-protocol: {PROTOCOL}\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(bytes).await.unwrap();
+    // And no more: whoever waits for the rest of a frame is told that there is none.
+    stream.shutdown().await.unwrap();
+    let mut answer = Vec::new();
+    // An error: it was cut off.
+    let _ = stream.read_to_end(&mut answer).await;
+    assert!(answer.starts_with(b"HTTP/1.1 101"), "the handshake was good");
+}
+
+#[test]
+fn whatever_comes_through_a_socket_closes_it_and_harms_nobody() {
+    use proptest::{prelude::*, test_runner::TestRunner};
+
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let (site, client, at) = runtime.block_on(async {
+        let site = Site::with(|live| live.with_frame_rate(std::num::NonZeroU32::MAX));
+        let client = site.visitor().await;
+        let at = serve(&site).await;
+        (site, client, at)
+    });
+    let mut runner = TestRunner::new(ProptestConfig::with_cases(48));
+    // Well-formed frames of a client with something in them, and anything at all.
+    let framed = (0..16_u8, prop::collection::vec(any::<u8>(), 0..120)).prop_map(|(opcode, payload)| {
+        let mut frame = vec![0x80 | opcode, 0x80 | payload.len() as u8, 0, 0, 0, 0];
+        frame.extend(payload);
+        frame
+    });
+    let bytes = prop_oneof![framed, prop::collection::vec(any::<u8>(), 0..200)];
+    let ran = runner.run(&prop::collection::vec(bytes, 1..4), |frames| {
+        runtime.block_on(async {
+            speaks(at, &client, &frames.concat()).await;
+            let deadline = tokio::time::Instant::now() + SECOND * 20;
+            while site.live.pages().open_in_all() > 0 {
+                assert!(tokio::time::Instant::now() < deadline, "its page stays open");
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
+        Ok(())
+    });
+    ran.unwrap();
+    assert_eq!(runtime.block_on(site.sessions.call(&client.id(), Add(0))).unwrap(), 1);
+}

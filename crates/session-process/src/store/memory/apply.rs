@@ -96,7 +96,11 @@ fn rotate(
         record.key = to;
         record.version = version;
     });
-    notices.push(notice_of(&removed(before)));
+    notices.push(Notice::Moved {
+        key: before.key,
+        version: before.version,
+        to,
+    });
     notices.push(Notice::Changed { key: to, version });
     Ok(Changed::to(version))
 }

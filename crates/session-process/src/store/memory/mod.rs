@@ -7,24 +7,25 @@
 //!    takes up nothing.
 
 mod apply;
+mod channel;
 mod locks;
 mod table;
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use parking_lot::Mutex;
 use tokio::sync::broadcast::{self, error::RecvError};
 
-use self::table::Table;
+use self::{channel::MemoryChannel, table::Table};
 use super::{
-    BoxFuture, Change, Changes, LockKey, Notice, Outcome, Owner, Record, Removed, SessionKey, SessionStore, StoreError,
-    Touch,
+    BoxFuture, Change, Changes, Channel, LockKey, Notice, Outcome, Owner, Record, Removed, SessionKey, SessionStore,
+    StoreError, Touch,
 };
 #[cfg(any(test, feature = "testing"))]
 use crate::ManualClock;
 use crate::{Timestamp, clock::Monotonic};
 
-/// Notices that a slow subscriber may be behind before it is told [`Notice::Lagged`]. A notice is 48 bytes; reading
+/// Notices that a slow subscriber may be behind before it is told [`Notice::Lagged`]. A notice is 80 bytes; reading
 /// everything again costs more than keeping as many.
 const BACKLOG: usize = 4096;
 
@@ -59,6 +60,7 @@ pub struct MemoryStore {
     table: Mutex<Table>,
     notices: broadcast::Sender<Notice>,
     freed: broadcast::Sender<LockKey>,
+    channel: Arc<MemoryChannel>,
 }
 
 #[derive(Debug)]
@@ -100,6 +102,7 @@ impl MemoryStore {
             table: Mutex::default(),
             notices: broadcast::channel(BACKLOG).0,
             freed: broadcast::channel(BACKLOG).0,
+            channel: Arc::new(MemoryChannel::new()),
         }
     }
 
@@ -221,6 +224,10 @@ impl SessionStore for MemoryStore {
 
     fn changes(&self) -> Box<dyn Changes> {
         Box::new(Subscription(self.notices.subscribe()))
+    }
+
+    fn channel(&self) -> Option<Arc<dyn Channel>> {
+        Some(Arc::clone(&self.channel) as Arc<dyn Channel>)
     }
 }
 
