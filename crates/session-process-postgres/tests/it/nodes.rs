@@ -206,11 +206,12 @@ async fn messages_reach_all_nodes_in_their_order_each_once() {
     let too_long = "x".repeat(here.max_bytes() + 1);
     assert!(here.send(vec![too_long]).await.is_err());
     there.send(vec!["back".to_owned()]).await.unwrap();
-    assert_eq!(&*heard[0].next().await.unwrap(), "back");
+    for heard in &mut heard {
+        assert_eq!(&*heard.next().await.unwrap(), "back");
+    }
     // Whoever is no longer there says so, and hears no more.
     other.shutdown().await;
     assert!(there.send(vec!["x".to_owned()]).await.unwrap_err().is_transient());
-    assert_eq!(heard[1].next().await.as_deref(), Some("back"));
     assert_eq!(heard[1].next().await, None);
 }
 
