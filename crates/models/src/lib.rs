@@ -17,8 +17,8 @@ mod sync;
 pub(crate) struct SessionId(pub(crate) &'static str);
 
 impl SessionId {
-    pub(crate) fn as_bytes(&self) -> &[u8] {
-        self.0.as_bytes()
+    pub(crate) fn hash_by(&self, build: &impl std::hash::BuildHasher) -> u64 {
+        build.hash_one(self.0)
     }
 }
 

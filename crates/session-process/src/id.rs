@@ -5,7 +5,12 @@
 //! 2. An id is a password. Its text leaves only through [`SessionId::expose`]; `Debug` and `Display` show the
 //!    public handle.
 
-use std::{fmt, hash, str::FromStr, sync::Arc};
+use std::{
+    fmt,
+    hash::{self, Hasher as _},
+    str::FromStr,
+    sync::Arc,
+};
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use sha2::{Digest, Sha256};
@@ -110,6 +115,17 @@ impl SessionId {
         PublicHandle(short)
     }
 
+    /// Its hash, for the registry.
+    #[inline]
+    pub(crate) fn hash_by(&self, build: &impl hash::BuildHasher) -> u64 {
+        let mut hasher = build.build_hasher();
+        match &self.0 {
+            Repr::Inline { bytes, .. } => words(bytes).into_iter().for_each(|word| hasher.write_u128(word)),
+            Repr::Long(bytes) => hasher.write(bytes),
+        }
+        hasher.finish()
+    }
+
     #[inline]
     pub(crate) fn as_bytes(&self) -> &[u8] {
         match &self.0 {
@@ -119,18 +135,32 @@ impl SessionId {
     }
 }
 
+/// The text as numbers, the last of which overlaps the one before. To hash and to compare them is some instructions;
+/// bytes would go through a loop and a call, and every message looks its session up.
+#[inline]
+fn words(bytes: &[u8; INLINE]) -> [u128; 3] {
+    const WORD: usize = size_of::<u128>();
+    [0, WORD, INLINE - WORD].map(|at| {
+        let word = bytes[at..at + WORD].try_into().expect("as long as a word");
+        u128::from_ne_bytes(word)
+    })
+}
+
 impl PartialEq for SessionId {
     #[inline]
     fn eq(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {
-            // What follows the text is zero in both, so a comparison of fixed length will do.
+            // What follows the text is zero in both.
             (
                 Repr::Inline { len, bytes },
                 Repr::Inline {
                     len: other_len,
                     bytes: other,
                 },
-            ) => len == other_len && same(bytes, other),
+            ) => {
+                // Not `==` of the arrays, which would be a call again.
+                len == other_len && words(bytes).iter().zip(&words(other)).all(|(one, other)| one == other)
+            }
             (Repr::Long(bytes), Repr::Long(other)) => bytes == other,
             // Which form an id has depends on its length alone.
             _ => false,
@@ -139,20 +169,6 @@ impl PartialEq for SessionId {
 }
 
 impl Eq for SessionId {}
-
-/// `==` of the arrays would call `memcmp`; this is some loads, and every message looks its session up.
-#[inline]
-fn same(one: &[u8; INLINE], other: &[u8; INLINE]) -> bool {
-    const WORD: usize = size_of::<u128>();
-    let word = |bytes: &[u8; INLINE], at: usize| {
-        let bytes = bytes[at..at + WORD].try_into().expect("as long as a word");
-        u128::from_ne_bytes(bytes)
-    };
-    // The last one overlaps the one before.
-    [0, WORD, INLINE - WORD]
-        .into_iter()
-        .all(|at| word(one, at) == word(other, at))
-}
 
 impl hash::Hash for SessionId {
     fn hash<H: hash::Hasher>(&self, state: &mut H) {

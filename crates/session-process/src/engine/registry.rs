@@ -15,7 +15,7 @@
 //!
 //! The models in `crates/models` compile this file against loom's types.
 
-use std::{hash::BuildHasher, sync::Arc};
+use std::sync::Arc;
 
 use hashbrown::HashTable;
 
@@ -281,7 +281,7 @@ impl Registry {
 
     #[inline]
     fn place(&self, id: &SessionId) -> Place {
-        let hash = self.hasher.hash_one(id.as_bytes());
+        let hash = id.hash_by(&self.hasher);
         Place {
             shard: (hash >> 32) as usize % SHARDS,
             hash: hash as u32,
