@@ -94,7 +94,7 @@ where
         let found = match engine.registry.get_or_insert(id, admit, make) {
             Insert::Inserted(session) => {
                 let run = by_init(&session, args);
-                return begin(session, run, deadline).await;
+                return begin(engine, id, session, run, deadline).await;
             }
             Insert::Refused(error) => return Err(error),
             Insert::Found(found) => found,
@@ -206,7 +206,7 @@ pub(crate) async fn wake<P: Process>(
             }
         };
         let run = from_store(&session);
-        return match begin(session, run, deadline).await {
+        return match begin(engine, id, session, run, deadline).await {
             Err(StartError::InitFailed { source, .. }) if source.is::<NotThere>() => Ok(false),
             outcome => outcome,
         };
@@ -262,7 +262,7 @@ pub(super) fn wake_for_cast<P: Process>(engine: &Arc<Engine>, id: &SessionId) ->
         Insert::Inserted(session) => {
             let run = from_store(&session);
             // In a task in any case: it reads the store.
-            begin_here(&session, run);
+            begin_here(Arc::clone(&session), run);
             Some(session)
         }
         // Somebody was quicker.
@@ -318,22 +318,28 @@ fn start_error(id: &SessionId, failure: Failure) -> StartError {
 }
 
 /// Runs `init` where the caller stands; what doesn't finish there goes on in a task, whatever becomes of the caller.
-async fn begin<P: Process>(session: Arc<Session<P>>, run: Making, deadline: u64) -> Result<bool, StartError> {
-    let begun = match begin_here(&session, run) {
+async fn begin<P: Process>(
+    engine: &Engine,
+    id: &SessionId,
+    session: Arc<Session<P>>,
+    run: Making,
+    deadline: u64,
+) -> Result<bool, StartError> {
+    let begun = match begin_here(session, run) {
         Begun::Done(outcome) => outcome,
-        Begun::Waiting(ticket) => match deliver::init_done(&session.engine, ticket, deadline).await {
+        Begun::Waiting(ticket) => match deliver::init_done(engine, ticket, deadline).await {
             Some(outcome) => outcome,
             None => {
                 return Err(StartError::Timeout {
-                    id: AnySession::id(&*session),
-                    within: session.engine.config.call_timeout,
+                    id: id.clone(),
+                    within: engine.config.call_timeout,
                 });
             }
         },
     };
     match begun {
         Ok(()) => Ok(true),
-        Err(failure) => Err(start_error(&AnySession::id(&*session), failure)),
+        Err(failure) => Err(start_error(id, failure)),
     }
 }
 
@@ -342,15 +348,15 @@ enum Begun {
     Waiting(Arc<InitTicket>),
 }
 
-fn begin_here<P: Process>(session: &Arc<Session<P>>, run: Making) -> Begun {
+fn begin_here<P: Process>(session: Arc<Session<P>>, run: Making) -> Begun {
     let address = session.address();
     let asked = session.engine.events.listened().then(Instant::now);
-    session.engine.know(session);
+    session.engine.know(&session);
     let (run, frame) = if deliver::may_run_here(&session.engine, address) {
         let mut run = run;
         match poll_in_place(address, true, run.as_mut()) {
-            Polled::Ready(made) => return Begun::Done(settle(Turn::new(Arc::clone(session)), Ok(made), asked)),
-            Polled::Panicked(panic) => return Begun::Done(settle(Turn::new(Arc::clone(session)), Err(panic), asked)),
+            Polled::Ready(made) => return Begun::Done(settle(Turn::new(session), Ok(made), asked)),
+            Polled::Panicked(panic) => return Begun::Done(settle(Turn::new(session), Err(panic), asked)),
             Polled::Pending(frame) => (run, frame),
         }
     } else {
@@ -358,7 +364,7 @@ fn begin_here<P: Process>(session: &Arc<Session<P>>, run: Making) -> Begun {
     };
     session.mailbox.away();
     let ticket = InitTicket::new(frame.clone());
-    let turn = Turn::at(Arc::clone(session), Arc::clone(&ticket) as Arc<dyn Envelope<P>>);
+    let turn = Turn::at(Arc::clone(&session), Arc::clone(&ticket) as Arc<dyn Envelope<P>>);
     session.spawn(go_on(
         turn,
         Guarded::new(address, frame, run),
@@ -408,14 +414,13 @@ fn settle<P: Process>(
     made: Result<Result<(), InitError>, Panic>,
     asked: Option<Instant>,
 ) -> Result<(), Failure> {
-    let session = Arc::clone(turn.session());
-    let engine = Arc::clone(&session.engine);
+    let session = turn.session();
     let failure = match made {
         Ok(Ok(())) => {
             session.ready();
-            engine.started.fetch_add(1, Ordering::Relaxed);
-            engine.events.emit(|| Event::Started {
-                session: AnySession::id(&*session).public_handle(),
+            session.engine.started.fetch_add(1, Ordering::Relaxed);
+            session.engine.events.emit(|| Event::Started {
+                session: AnySession::id(&**session).public_handle(),
                 process: type_name::<P>(),
                 took: asked.map_or(Duration::ZERO, |asked| asked.elapsed()),
             });
