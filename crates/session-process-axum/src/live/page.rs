@@ -122,7 +122,8 @@ impl Page {
     }
 
     /// Nobody has asked for a frame for as long as that, though there was one to ask for: whoever reads them takes
-    /// nothing.
+    /// nothing. A server asks for more as long as there is room in its buffers and the system's, so small frames are long
+    /// taken for one who is stuck.
     pub(super) fn is_stuck(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.due) >= self.shared.limits.write_timeout
     }

@@ -1,6 +1,6 @@
 //! [`Stream`]: a page's frames as the body of a response.
 //!
-//! A server asks a body for more when it has written what it had. One whose reader takes nothing is never asked again and
+//! A server asks a body for more when it has put away what it had, into its own buffer or the system's. One whose reader takes nothing is never asked again and
 //! never dropped, so the page is in a lock, from which it can be taken: see [`watch`].
 
 use std::{
