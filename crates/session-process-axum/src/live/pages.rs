@@ -182,12 +182,13 @@ impl Pages {
 
     /// Forgets the other nodes if nothing goes to them any more, so that [`join`](Self::join) can join them again.
     pub(super) fn part_if_gone(&self) {
-        let gone = {
+        let (gone, closing) = {
             let mut index = self.lock();
             let are_gone = index.others.as_ref().is_some_and(Others::are_gone);
-            if are_gone { index.part() } else { None }
+            (if are_gone { index.part() } else { None }, index.closing)
         };
-        if gone.is_some() {
+        // A program that ends may close its store.
+        if gone.is_some() && !closing {
             tracing::warn!(
                 "events go to the pages of this node only: the store is closed, or the runtime of `join` gone"
             );
