@@ -18,7 +18,7 @@ use serde::Serialize;
 use serde_json::Value;
 use session_process::{SessionId, records::SessionRecords, store::SessionKey};
 use slab::Slab;
-use tokio::time::Instant;
+use tokio::{task::AbortHandle, time::Instant};
 
 use super::{
     frame::Frame,
@@ -67,8 +67,8 @@ struct Index {
     count: Count,
     /// Pages that are read as streams.
     streams: Slab<Weak<Held>>,
-    /// How often they are looked at; `None`: nobody does.
-    watched: Option<Duration>,
+    /// Who looks at them; `None`: nobody does.
+    watched: Option<Watched>,
     /// Sessions that nobody has open, and when that is to be forgotten.
     lapsing: VecDeque<(Instant, SessionId)>,
     /// Entries so far, which numbers them.
@@ -80,6 +80,11 @@ struct Index {
     node: Option<u64>,
     /// And how those call the sessions here.
     keys: HashMap<SessionKey, SessionId>,
+}
+
+struct Watched {
+    every: Duration,
+    task: AbortHandle,
 }
 
 struct Entry {
@@ -568,14 +573,20 @@ pub(super) struct Open {
 }
 
 impl Open {
-    /// It is read as a stream: somebody looks whether it is.
+    /// It is read as a stream: somebody looks whether it is, as often as the least write timeout asks for.
     pub(super) fn watched(mut self, held: Weak<Held>) -> Self {
-        let weak = self.pages.downgrade();
+        let (weak, every) = (self.pages.downgrade(), self.look_every);
         let mut index = self.pages.lock();
         self.stream = Some(index.streams.insert(held));
-        if index.watched.is_none() {
-            index.watched = Some(self.look_every);
-            tokio::spawn(watch(weak, self.look_every));
+        // A task ends with its runtime, which need not be that of all pages.
+        let watched = index.watched.as_ref().filter(|watched| !watched.task.is_finished());
+        let often_enough = watched.is_some_and(|watched| watched.every <= every);
+        if !often_enough {
+            let every = watched.map_or(every, |watched| watched.every.min(every));
+            let task = tokio::spawn(watch(weak, every)).abort_handle();
+            if let Some(before) = index.watched.replace(Watched { every, task }) {
+                before.task.abort();
+            }
         }
         drop(index);
         self
