@@ -29,7 +29,14 @@ use tokio::net::TcpStream;
 ///
 /// It is the option `TCP_USER_TIMEOUT` of Linux and Android, so it costs neither a timer nor memory; other systems have
 /// none like it, and there it does nothing. Behind a proxy, it is the proxy that has to close stuck connections.
+///
+/// # Panics
+/// If it is less than a millisecond: to the system that is no limit.
 pub fn write_timeout(within: Duration) -> impl FnMut(&mut TcpStream) + Clone + Send + 'static {
+    assert!(
+        within >= Duration::from_millis(1),
+        "a write timeout has a millisecond at least"
+    );
     move |stream| {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if let Err(error) = socket2::SockRef::from(&*stream).set_tcp_user_timeout(Some(within)) {

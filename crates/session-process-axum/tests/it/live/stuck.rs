@@ -252,3 +252,9 @@ async fn a_socket_whose_reader_is_stuck_is_closed_with_its_connection() {
     assert!(matches!(reason, "stuck" | "left"), "{reason}");
     until_there_is_a_place(&site, &client).await;
 }
+
+#[test]
+#[should_panic(expected = "a millisecond at least")]
+fn a_write_timeout_that_the_system_would_take_for_none_is_refused() {
+    let _ = live::write_timeout(Duration::from_micros(999));
+}
