@@ -74,6 +74,8 @@ async fn no_page_is_stuck_because_the_process_stood_still() {
     let client = site.visitor().await;
     let mut page = site.open(&client).await;
     page.greeted().await;
+    // So that somebody has begun to look.
+    tokio::time::sleep(SECOND).await;
     // At once, as after a pause: whoever looks for stuck pages comes before their readers.
     tokio::time::advance(SECOND * 300).await;
     for _ in 0..100 {
