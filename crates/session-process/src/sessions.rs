@@ -681,18 +681,39 @@ impl<P: Process> Sessions<P> {
         self.engine.events.emit(|| Event::Guessing { source: source(), ids });
     }
 
-    /// Tells of something that happened to a live page. For whoever serves pages, as `session-process-axum` does. The
-    /// event is built where somebody listens, and not otherwise.
-    pub fn tell_of_page(&self, event: impl FnOnce() -> Event) {
-        self.engine.events.emit(event);
+    /// A live page was greeted: [`Event::PageOpened`]. This and the next three are for `session-process-axum`.
+    #[doc(hidden)]
+    pub fn page_opened(&self, id: &SessionId, transport: &'static str, resume: &'static str) {
+        self.engine.events.emit(|| Event::PageOpened {
+            session: id.public_handle(),
+            transport,
+            resume,
+        });
     }
 
-    /// Counts a frame that went to a live page, where the feature `metrics` is on: frames are too many for events.
-    /// `coalesced`: views that were skipped because this frame is newer. `dropped`: events that the page was too slow
-    /// for.
+    /// A live page that was greeted is closed: [`Event::PageClosed`].
+    #[doc(hidden)]
+    pub fn page_closed(&self, id: &SessionId, transport: &'static str, reason: &'static str, open_for: Duration) {
+        self.engine.events.emit(|| Event::PageClosed {
+            session: id.public_handle(),
+            transport,
+            reason,
+            open_for,
+        });
+    }
+
+    /// A limit refused a live page, or what one sent: [`Event::PageRefused`].
+    #[doc(hidden)]
+    pub fn page_refused(&self, limit: &'static str) {
+        self.engine.events.emit(|| Event::PageRefused { limit });
+    }
+
+    /// A frame went to a live page. It is counted where the feature `metrics` is on: frames are too many for events.
+    /// `coalesced`: views that were skipped because this frame is newer. `dropped`: events that the page was too slow for.
+    #[doc(hidden)]
     #[cfg_attr(not(feature = "metrics"), allow(unused_variables, clippy::unused_self))]
     #[inline]
-    pub fn count_frame(&self, frame: &'static str, coalesced: u64, dropped: u64) {
+    pub fn page_told(&self, frame: &'static str, coalesced: u64, dropped: u64) {
         #[cfg(feature = "metrics")]
         crate::events::metrics::frame_sent(frame, coalesced, dropped);
     }

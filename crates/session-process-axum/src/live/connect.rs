@@ -10,7 +10,7 @@ use axum::{
 use axum_core::body::Body;
 use http::{HeaderValue, StatusCode, header, request::Parts};
 use serde_json::json;
-use session_process::{Event, Follower, Process};
+use session_process::{Follower, Process};
 
 use super::{
     Live,
@@ -107,7 +107,7 @@ pub(super) async fn open<P: Process>(
             Err(Refused::Lapsed) => {}
             Err(refused) => {
                 if let Some(limit) = refused.limit() {
-                    shared.sessions.tell_of_page(|| Event::PageRefused { limit });
+                    shared.sessions.page_refused(limit);
                 }
                 return Err(match refused {
                     Refused::Session | Refused::User => Refusal::TooMany,

@@ -237,6 +237,11 @@ impl<P: Process> Live<P> {
     /// counts against the limits until that lets go of it: see [`write_timeout`]. Default: 30 s. It is looked at four times
     /// in that time.
     ///
+    /// What fits into the buffers of hyper and of the two kernels counts as taken, some hundreds of kB. So a reader of
+    /// server-sent events that is stuck is found when views and events have filled them; where there is hardly more than
+    /// heartbeats, that takes hours or days, and its page stays open. A WebSocket is closed without that too: it has to
+    /// answer heartbeats.
+    ///
     /// # Panics
     /// If it is zero.
     pub fn with_write_timeout(self, timeout: Duration) -> Self {

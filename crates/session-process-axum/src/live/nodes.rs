@@ -5,20 +5,20 @@
 //! 2. What is told here was taken for the others first, or there was an error and nobody was told.
 //! 3. Events of one node reach each other node in the order in which they were pushed, each at most once.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    sync::{Arc, Weak},
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use session_process::{
     records::SessionRecords,
-    store::{Channel, SessionKey},
+    store::{Channel, Messages, SessionKey, SessionStore},
 };
 use tokio::sync::mpsc::{self, error::TrySendError};
 
-use super::{
-    hub::random,
-    pages::{Pages, WeakPages},
-};
+use super::pages::{Pages, WeakPages};
 
 /// Events that may wait to be sent to other nodes.
 const WAITING: usize = 1_024;
@@ -28,6 +28,7 @@ const TOGETHER: usize = 64;
 
 /// Whose pages a [`Pages`] reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Reach {
     /// Those of this node: the store has no way to the others, or there are none.
     ThisNode,
@@ -66,7 +67,7 @@ pub(super) enum To {
 
 #[derive(Serialize, Deserialize)]
 struct Envelope<'a> {
-    /// By whom: it has told its own pages.
+    /// By whom: it has told its own pages. First, as [`Own`] looks for it there.
     from: u64,
     /// PostgreSQL takes two notifications for one that are the same and go out together.
     number: u64,
@@ -78,25 +79,41 @@ struct Envelope<'a> {
 /// The way to the other nodes.
 pub(super) struct Others {
     node: u64,
+    /// That they are on. Weak, so that no other one is ever taken for it.
+    store: Weak<dyn SessionStore>,
     sent: u64,
     max_bytes: usize,
     outgoing: mpsc::Sender<String>,
 }
 
 impl Others {
-    /// Joins the other nodes on the store, if it has a channel.
-    pub(super) fn join(pages: WeakPages, records: &SessionRecords) -> Option<Self> {
-        let channel = records.store().channel()?;
+    /// Joins the other nodes on the store, if it has a channel. Listens when it returns. `node`: the same each time, or
+    /// this node would take what it sent before for another's.
+    pub(super) fn join(pages: WeakPages, node: u64, records: &SessionRecords) -> Option<Self> {
+        let store = records.store();
+        let channel = store.channel()?;
         let (outgoing, queue) = mpsc::channel(WAITING);
-        let node = random();
         let max_bytes = channel.max_bytes();
-        tokio::spawn(exchange(pages, node, channel, queue));
+        let messages = channel.subscribe();
+        tokio::spawn(exchange(pages, Own::of(node), channel, messages, queue));
         Some(Self {
             node,
+            store: Arc::downgrade(store),
             sent: 0,
             max_bytes,
             outgoing,
         })
+    }
+
+    /// Whether they are those on this store.
+    pub(super) fn are_on(&self, store: &Arc<dyn SessionStore>) -> bool {
+        std::ptr::addr_eq(self.store.as_ptr(), Arc::as_ptr(store))
+    }
+
+    /// Whether nothing goes to them any more, nor comes: the store is closed, or the task is gone that exchanges, with its
+    /// runtime or because a store panicked.
+    pub(super) fn are_gone(&self) -> bool {
+        self.outgoing.is_closed()
     }
 
     /// Takes an event for the others. Nothing of it is told here.
@@ -116,7 +133,7 @@ impl Others {
         match self.outgoing.try_send(message) {
             Ok(()) => self.sent += 1,
             Err(TrySendError::Full(_)) => return Err(PushError::Busy),
-            // The runtime ends; pages do as well.
+            // Just now; whoever comes next forgets them.
             Err(TrySendError::Closed(_)) => {}
         }
         Ok(())
@@ -124,12 +141,17 @@ impl Others {
 }
 
 /// Until the last `Pages` is gone, or the store is closed.
-async fn exchange(pages: WeakPages, node: u64, channel: Arc<dyn Channel>, mut queue: mpsc::Receiver<String>) {
-    let mut messages = channel.subscribe();
+async fn exchange(
+    pages: WeakPages,
+    own: Own,
+    channel: Arc<dyn Channel>,
+    mut messages: Box<dyn Messages>,
+    mut queue: mpsc::Receiver<String>,
+) {
     let listen = async {
         while let Some(message) = messages.next().await {
             let Some(pages) = pages.upgrade() else { return };
-            hear(&pages, node, &message);
+            hear(&pages, &own, &message);
         }
     };
     let send = async {
@@ -146,11 +168,30 @@ async fn exchange(pages: WeakPages, node: u64, channel: Arc<dyn Channel>, mut qu
         () = listen => {}
         () = send => {}
     }
+    drop(queue);
+    if let Some(pages) = pages.upgrade() {
+        pages.part_if_gone();
+    }
 }
 
-fn hear(pages: &Pages, node: u64, message: &str) {
+/// How messages of this node begin: each comes back to it, and need not be read.
+struct Own(String);
+
+impl Own {
+    fn of(node: u64) -> Self {
+        Self(format!("{{\"from\":{node},"))
+    }
+
+    fn is(&self, message: &str) -> bool {
+        message.starts_with(&self.0)
+    }
+}
+
+fn hear(pages: &Pages, own: &Own, message: &str) {
+    if own.is(message) {
+        return;
+    }
     match serde_json::from_str::<Envelope<'_>>(message) {
-        Ok(envelope) if envelope.from == node => {}
         Ok(envelope) => {
             pages.tell_here(&envelope.to, &envelope.name, &envelope.data);
         }
@@ -182,5 +223,24 @@ mod key {
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(&*text).map_err(D::Error::custom)?;
         let bytes = bytes.try_into().map_err(|_| D::Error::custom("a key has 32 bytes"))?;
         Ok(SessionKey::from_bytes(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_knows_its_own_messages_by_their_beginning() {
+        let envelope = Envelope {
+            from: 12,
+            number: 3,
+            to: To::All,
+            name: "x".into(),
+            data: std::borrow::Cow::Owned(Value::Null),
+        };
+        let message = serde_json::to_string(&envelope).unwrap();
+        assert!(Own::of(12).is(&message), "{message}");
+        assert!(!Own::of(1).is(&message) && !Own::of(123).is(&message), "{message}");
     }
 }

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use session_process::{EndReason, Event, Expiry, Monitor};
+use session_process::{EndReason, Expiry, Monitor};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::{
@@ -113,7 +113,7 @@ impl Page {
                 if let Some(frame) = frame {
                     let missed = self.seat.take_missed();
                     let sessions = &self.shared.sessions;
-                    sessions.count_frame(frame.kind(), missed.views.into(), missed.events.into());
+                    sessions.page_told(frame.kind(), missed.views.into(), missed.events.into());
                 }
             }
             Poll::Pending => self.due = self.timer.deadline(),
@@ -122,7 +122,8 @@ impl Page {
     }
 
     /// Nobody has asked for a frame for as long as that, though there was one to ask for: whoever reads them takes
-    /// nothing.
+    /// nothing. A server asks for more as long as there is room in its buffers and the system's, so small frames are long
+    /// taken for one who is stuck.
     pub(super) fn is_stuck(&self, now: Instant) -> bool {
         now.saturating_duration_since(self.due) >= self.shared.limits.write_timeout
     }
@@ -136,11 +137,7 @@ impl Page {
         if let Some(hello) = self.hello.take() {
             self.since = Instant::now();
             let (session, transport, resume) = (&self.hub.id, self.transport.as_str(), self.resume);
-            self.shared.sessions.tell_of_page(|| Event::PageOpened {
-                session: session.public_handle(),
-                transport,
-                resume,
-            });
+            self.shared.sessions.page_opened(session, transport, resume);
             return Poll::Ready(Some(hello));
         }
         if self.over {
@@ -242,12 +239,8 @@ impl Drop for Page {
         self.hub.rise(&self.seat);
         if self.hello.is_none() {
             let (session, transport, reason) = (&self.hub.id, self.transport.as_str(), self.reason);
-            self.shared.sessions.tell_of_page(|| Event::PageClosed {
-                session: session.public_handle(),
-                transport,
-                reason,
-                open_for: self.since.elapsed(),
-            });
+            let sessions = &self.shared.sessions;
+            sessions.page_closed(session, transport, reason, self.since.elapsed());
         }
     }
 }

@@ -18,11 +18,11 @@ use serde::Serialize;
 use serde_json::Value;
 use session_process::{SessionId, records::SessionRecords, store::SessionKey};
 use slab::Slab;
-use tokio::time::Instant;
+use tokio::{task::AbortHandle, time::Instant};
 
 use super::{
     frame::Frame,
-    hub::{End, Hub},
+    hub::{End, Hub, random},
     limits::{ACTIVE_EVERY, Limits},
     nodes::{Others, PushError, Reach, To},
     stream::{Held, watch},
@@ -67,8 +67,8 @@ struct Index {
     count: Count,
     /// Pages that are read as streams.
     streams: Slab<Weak<Held>>,
-    /// How often they are looked at; `None`: nobody does.
-    watched: Option<Duration>,
+    /// Who looks at them; `None`: nobody does.
+    watched: Option<Watched>,
     /// Sessions that nobody has open, and when that is to be forgotten.
     lapsing: VecDeque<(Instant, SessionId)>,
     /// Entries so far, which numbers them.
@@ -76,8 +76,15 @@ struct Index {
     closing: bool,
     /// Where pages of other nodes are told as well.
     others: Option<Others>,
+    /// What this node is called there, once it has been.
+    node: Option<u64>,
     /// And how those call the sessions here.
     keys: HashMap<SessionKey, SessionId>,
+}
+
+struct Watched {
+    every: Duration,
+    task: AbortHandle,
 }
 
 struct Entry {
@@ -138,31 +145,58 @@ impl Pages {
     }
 
     /// From now on tells the pages of all nodes on the store of these records, and is told by them. Says whether the store
-    /// can do that: PostgreSQL can, where it listens (the default). Once is enough; a second time does nothing.
+    /// can do that: PostgreSQL can, where it listens (the default). It listens when this returns.
     ///
-    /// Each node calls this once, for the one `Pages` that all its pages share. Events then have about 7.5 kB of JSON at
-    /// most ([`PushError::TooLarge`]), as PostgreSQL passes on no more at a time; they pass through the database without
-    /// being kept there, and whoever may connect to it can hear them. No session id does. The events of one node come in
-    /// their order, between those of different nodes there is none; an event for a node that does not hear the database at
-    /// that moment is lost.
+    /// Each node calls this once, for the one `Pages` that all its pages share; a second time does nothing. With records of
+    /// another store, it leaves the nodes on the first one. When the store is closed, or the runtime of this call is gone,
+    /// that is logged; from then on only the pages of this node are told, until it joins again.
+    ///
+    /// Events then have 7,900 bytes of JSON at most, with some 130 for whom and from whom they are
+    /// ([`PushError::TooLarge`]), as PostgreSQL passes on no more at a time. The events of one node come in their order,
+    /// between those of different nodes there is none; an event for a node that does not hear the database at that moment
+    /// is lost.
+    ///
+    /// They pass through the database without being kept there, and without session ids. Any role that may connect to that
+    /// database can hear them, **and send its own** to the pages of everybody: PostgreSQL has no rights on notifications.
+    /// So let only those connect whom you would let push, and let pages take the data of events as input, never as HTML.
     ///
     /// # Panics
     /// Outside a tokio runtime.
     pub fn join(&self, records: &SessionRecords) -> Reach {
+        self.part_if_gone();
         let mut index = self.lock();
-        if index.others.is_none() {
-            index.others = Others::join(self.downgrade(), records);
-            if index.others.is_some() {
-                index.keys = index
-                    .sessions
-                    .keys()
-                    .map(|id| (SessionKey::of(id), id.clone()))
-                    .collect();
-            }
+        if index
+            .others
+            .as_ref()
+            .is_some_and(|others| others.are_on(records.store()))
+        {
+            return Reach::AllNodes;
         }
-        match index.others {
+        let node = *index.node.get_or_insert_with(random);
+        let others = Others::join(self.downgrade(), node, records);
+        let reach = match others {
             Some(_) => Reach::AllNodes,
             None => Reach::ThisNode,
+        };
+        let before = index.part();
+        index.meet(others);
+        drop(index);
+        drop(before);
+        reach
+    }
+
+    /// Forgets the other nodes if nothing goes to them any more, so that [`join`](Self::join) can join them again.
+    pub(super) fn part_if_gone(&self) {
+        let (gone, closing) = {
+            let mut index = self.lock();
+            let are_gone = index.others.as_ref().is_some_and(Others::are_gone);
+            (if are_gone { index.part() } else { None }, index.closing)
+        };
+        // A program that ends may close its store.
+        if gone.is_some() && !closing {
+            tracing::warn!(
+                "events go to the pages of this node only: the store is closed, or the runtime of `join` gone"
+            );
         }
     }
 
@@ -215,6 +249,7 @@ impl Pages {
         hubs: impl FnOnce(&Index) -> Vec<Arc<Hub>>,
     ) -> Result<usize, PushError> {
         let data = serde_json::to_value(data)?;
+        self.part_if_gone();
         let hubs = {
             let mut index = self.lock();
             // Under the lock, so that the others are told in the order in which it was pushed.
@@ -450,6 +485,20 @@ impl Index {
         })
     }
 
+    fn meet(&mut self, others: Option<Others>) {
+        if others.is_some() {
+            let ids = self.sessions.keys();
+            self.keys = ids.map(|id| (SessionKey::of(id), id.clone())).collect();
+        }
+        self.others = others;
+    }
+
+    /// To be dropped without the lock.
+    fn part(&mut self) -> Option<Others> {
+        self.keys = HashMap::new();
+        self.others.take()
+    }
+
     fn hubs_of_user(&self, user: &str) -> Vec<Arc<Hub>> {
         let ids = self.users.get(user).into_iter().flatten();
         let entries = ids.filter_map(|id| self.sessions.get(id));
@@ -524,14 +573,20 @@ pub(super) struct Open {
 }
 
 impl Open {
-    /// It is read as a stream: somebody looks whether it is.
+    /// It is read as a stream: somebody looks whether it is, as often as the least write timeout asks for.
     pub(super) fn watched(mut self, held: Weak<Held>) -> Self {
-        let weak = self.pages.downgrade();
+        let (weak, every) = (self.pages.downgrade(), self.look_every);
         let mut index = self.pages.lock();
         self.stream = Some(index.streams.insert(held));
-        if index.watched.is_none() {
-            index.watched = Some(self.look_every);
-            tokio::spawn(watch(weak, self.look_every));
+        // A task ends with its runtime, which need not be that of all pages.
+        let watched = index.watched.as_ref().filter(|watched| !watched.task.is_finished());
+        let often_enough = watched.is_some_and(|watched| watched.every <= every);
+        if !often_enough {
+            let every = watched.map_or(every, |watched| watched.every.min(every));
+            let task = tokio::spawn(watch(weak, every)).abort_handle();
+            if let Some(before) = index.watched.replace(Watched { every, task }) {
+                before.task.abort();
+            }
         }
         drop(index);
         self
@@ -586,5 +641,44 @@ impl fmt::Debug for Pages {
             .field("sessions", &index.sessions.len())
             .field("closing", &index.closing)
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use session_process::store::MemoryStore;
+
+    use super::*;
+
+    fn known(pages: &Pages) -> (usize, usize) {
+        let index = pages.lock();
+        (index.sessions.len(), index.keys.len())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_session_that_nobody_comes_back_to_is_forgotten_with_its_key() {
+        let records = SessionRecords::builder(MemoryStore::new()).build().unwrap();
+        let (pages, limits) = (Pages::new(), Limits::default());
+        let [left, stays, next] = [(); 3].map(|()| SessionId::generate());
+        let enter = |id| pages.enter(&pages.hub(id, 1, &limits), &limits).unwrap();
+        // One from before it joined, and one from after.
+        let left = enter(&left);
+        assert_eq!(known(&pages), (1, 0));
+        assert_eq!(pages.join(&records), Reach::AllNodes);
+        let stays = enter(&stays);
+        assert_eq!(known(&pages), (2, 2));
+
+        drop(left);
+        tokio::time::advance(limits.resume / 2).await;
+        drop(enter(&next));
+        assert_eq!(known(&pages), (3, 3), "it may come back");
+        tokio::time::advance(limits.resume / 2).await;
+        drop(enter(&next));
+        assert_eq!(known(&pages), (2, 2));
+        tokio::time::advance(limits.resume).await;
+        drop(stays);
+        assert_eq!(known(&pages), (1, 1));
+        pages.close();
+        assert_eq!(known(&pages), (0, 0));
     }
 }

@@ -189,7 +189,9 @@ async fn talk<P: Process>(live: &Live<P>, socket: &mut Socket, page: &mut Page) 
             // One at a time, and meanwhile nothing is read: what comes waits on its way.
             answer = async { sending.as_mut().as_pin_mut().expect("asked before").await }, if is_sending => {
                 sending.set(None);
-                socket.send(&Frame::answer(&answer)).await?;
+                let answer = Frame::answer(&answer);
+                live.sessions.page_told(answer.kind(), 0, 0);
+                socket.send(&answer).await?;
             }
             message = socket.socket.recv(), if !is_sending => {
                 heard = Instant::now();

@@ -1,19 +1,19 @@
 //! [`Stream`]: a page's frames as the body of a response.
 //!
-//! A server asks a body for more when it has written what it had. One whose reader takes nothing is never asked again and
+//! A server asks a body for more when it has put away what it had, into its own buffer or the system's. One whose reader takes nothing is never asked again and
 //! never dropped, so the page is in a lock, from which it can be taken: see [`watch`].
 
 use std::{
     convert::Infallible,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use bytes::Bytes;
 use http_body::{Body, Frame as Chunk};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep_until};
 
 use super::{
     page::Page,
@@ -29,13 +29,16 @@ struct State {
     /// Until it is cut off.
     page: Option<Page>,
     open: Open,
+    /// Of whoever waited last for a frame.
+    waker: Option<Waker>,
 }
 
 impl Stream {
     pub(super) fn new(page: Page, open: Open) -> Self {
         Self(Arc::new_cyclic(|held| {
             let (page, open) = (Some(page), open.watched(held.clone()));
-            Held(Mutex::new(State { page, open }))
+            let waker = None;
+            Held(Mutex::new(State { page, open, waker }))
         }))
     }
 }
@@ -51,6 +54,12 @@ impl Body for Stream {
             return Poll::Ready(None);
         };
         let frame = page.poll(cx);
+        if frame.is_pending() {
+            match &mut state.waker {
+                Some(waker) => waker.clone_from(cx.waker()),
+                none => *none = Some(cx.waker().clone()),
+            }
+        }
         frame.map(|frame| frame.map(|frame| Ok(Chunk::data(frame.into_event()))))
     }
 }
@@ -66,10 +75,15 @@ impl Held {
         let mut state = self.lock();
         if state.page.as_ref().is_some_and(|page| page.is_stuck(now)) {
             let mut page = state.page.take();
+            let waker = state.waker.take();
             state.open.cut();
             drop(state);
             if let Some(page) = &mut page {
                 page.closes_for("stuck");
+            }
+            // Nobody else does so any more, and if it can take something after all, that is the end.
+            if let Some(waker) = waker {
+                waker.wake();
             }
         }
     }
@@ -81,7 +95,12 @@ const AT_A_TIME: usize = 256;
 /// Cuts off readers that are stuck, while there are any streams. `every`: how often it looks.
 pub(super) async fn watch(pages: WeakPages, every: Duration) {
     loop {
-        sleep(every).await;
+        let at = Instant::now() + every;
+        sleep_until(at).await;
+        // The process stood still, or its runtime was blocked: readers have had no time to take what there is.
+        if at.elapsed() > every {
+            continue;
+        }
         let mut from = 0;
         loop {
             let Some(pages) = pages.upgrade() else { return };

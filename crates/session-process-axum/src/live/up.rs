@@ -7,7 +7,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use http::{HeaderMap, StatusCode, header};
-use session_process::{Event, Process, SessionId};
+use session_process::{Process, SessionId};
 
 use super::{
     Live,
@@ -70,7 +70,7 @@ impl<P: Process> Live<P> {
     pub(super) fn admits_frame(&self, id: &SessionId) -> bool {
         let admitted = self.shared.pages.admit_frame(id, &self.shared.limits);
         if !admitted {
-            self.sessions.tell_of_page(|| Event::PageRefused { limit: "frames" });
+            self.sessions.page_refused("frames");
         }
         admitted
     }

@@ -24,9 +24,19 @@ use tokio::net::TcpStream;
 /// ([`Live::with_write_timeout`](super::Live::with_write_timeout)), but what the server holds of the connection is not
 /// theirs to free; until then it counts against the limits of pages.
 ///
+/// What the other side's system has room for counts as taken, whether anybody reads it or not: a reader that is stuck is
+/// found when that is full.
+///
 /// It is the option `TCP_USER_TIMEOUT` of Linux and Android, so it costs neither a timer nor memory; other systems have
 /// none like it, and there it does nothing. Behind a proxy, it is the proxy that has to close stuck connections.
+///
+/// # Panics
+/// If it is less than a millisecond: to the system that is no limit.
 pub fn write_timeout(within: Duration) -> impl FnMut(&mut TcpStream) + Clone + Send + 'static {
+    assert!(
+        within >= Duration::from_millis(1),
+        "a write timeout has a millisecond at least"
+    );
     move |stream| {
         #[cfg(any(target_os = "linux", target_os = "android"))]
         if let Err(error) = socket2::SockRef::from(&*stream).set_tcp_user_timeout(Some(within)) {

@@ -8,7 +8,10 @@ use std::{
 use ::metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use session_process::Event;
 
-use super::*;
+use super::{
+    socket::{Socket, serve},
+    *,
+};
 
 /// Counters and gauges by their name and labels, in the way Prometheus writes them.
 #[derive(Default)]
@@ -124,6 +127,21 @@ async fn pages_are_counted_by_transport_and_end_and_frames_by_kind() {
     );
     assert!(all.contains(&("pages_open{transport=sse}".to_owned(), 0)), "{all:?}");
     assert!(!recorded.text().contains(client.id().expose()));
+}
+
+#[tokio::test]
+async fn answers_through_a_socket_are_counted_as_frames() {
+    let recorded = Recorded::default();
+    let _guard = ::metrics::set_default_local_recorder(&recorded);
+    let site = Site::new();
+    let client = site.visitor().await;
+    let mut socket = Socket::resumed(serve(&site).await, &client).await;
+    socket
+        .send(&json!({"t": "send", "id": 1, "name": "add", "data": 1}))
+        .await;
+    while socket.next().await.unwrap()["t"] != "answer" {}
+    let all = recorded.live();
+    assert!(all.contains(&("frames_total{frame=answer}".to_owned(), 1)), "{all:?}");
 }
 
 #[tokio::test(start_paused = true)]

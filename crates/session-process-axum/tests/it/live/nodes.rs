@@ -76,7 +76,7 @@ async fn events_reach_the_pages_of_all_nodes_in_their_order_and_once() {
 }
 
 #[tokio::test]
-async fn a_session_whose_id_changes_is_reached_under_its_new_one_and_left_ones_are_forgotten() {
+async fn a_session_whose_id_changes_is_reached_under_its_new_one() {
     let (_store, here, there, ann, _) = two_nodes().await;
     drop(there.page(&ann).await);
     let moved = here.run.sessions.rotate(&ann).await.unwrap();
@@ -162,4 +162,70 @@ async fn nothing_goes_on_for_pages_that_are_gone() {
     }
     here.pages.push(&ann, "x", &1).unwrap();
     drop(there);
+}
+
+/// From a node that is not there.
+const FROM_AFAR: &str = r#"{"from":1,"number":0,"to":"all","name":"afar","data":1}"#;
+
+#[tokio::test]
+async fn it_listens_when_it_has_joined() {
+    let store = Arc::new(MemoryStore::new());
+    let node = Node::over(&store);
+    let ann = id("ann-s-session");
+    node.run.sessions.start(&ann).await.unwrap();
+    let mut page = node.page(&ann).await;
+    node.pages.join(&node.run.records);
+    // This doesn't wait for anything, so nothing else runs meanwhile.
+    store.channel().unwrap().send(vec![FROM_AFAR.to_owned()]).await.unwrap();
+    node.pages.push_to_all("here", &1).unwrap();
+    let names = [page.frame("event").await, page.frame("event").await].map(|event| event["name"].clone());
+    assert_eq!(names, ["here", "afar"]);
+}
+
+#[tokio::test]
+async fn a_node_whose_exchange_is_gone_tells_its_own_pages_and_can_join_again() {
+    let store = Arc::new(MemoryStore::new());
+    let (here, there) = (Node::over(&store), Node::over(&store));
+    there.pages.join(&there.run.records);
+    let (pages, records) = (here.pages.clone(), here.run.records.clone());
+    let short = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let _entered = runtime.enter();
+        assert_eq!(pages.join(&records), Reach::AllNodes);
+    });
+    short.join().unwrap();
+    let ann = id("ann-s-session");
+    here.run.sessions.start(&ann).await.unwrap();
+    let (mut page, mut other) = (here.page(&ann).await, there.page(&ann).await);
+    // Too large for other nodes, of which there are none.
+    let much = "x".repeat(8_000);
+    assert_eq!(here.pages.push(&ann, "here", &much).unwrap(), 1);
+    assert_eq!(page.frame("event").await["name"], "here");
+
+    assert_eq!(here.pages.join(&here.run.records), Reach::AllNodes);
+    here.pages.push(&ann, "both", &1).unwrap();
+    assert_eq!(page.frame("event").await["name"], "both");
+    assert_eq!(other.frame("event").await["name"], "both");
+    there.pages.push(&ann, "back", &1).unwrap();
+    assert_eq!(page.frame("event").await["name"], "back");
+}
+
+#[tokio::test]
+async fn whoever_joins_over_another_store_leaves_the_first() {
+    let (_store, here, there, ann, _) = two_nodes().await;
+    let mut page = there.page(&ann).await;
+    let elsewhere = Arc::new(MemoryStore::new());
+    let far = Node::over(&elsewhere);
+    far.pages.join(&far.run.records);
+    far.run.sessions.start(&ann).await.unwrap();
+    let mut other = far.page(&ann).await;
+    assert_eq!(here.pages.join(&far.run.records), Reach::AllNodes);
+    here.pages.push(&ann, "one", &1).unwrap();
+    assert_eq!(other.frame("event").await["name"], "one");
+    there.pages.push(&ann, "two", &1).unwrap();
+    assert_eq!(
+        page.frame("event").await["name"],
+        "two",
+        "and not the first, which went elsewhere"
+    );
 }

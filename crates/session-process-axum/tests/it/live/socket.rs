@@ -13,7 +13,7 @@ use super::*;
 
 const PROTOCOL: &str = "session-process.live.v1";
 
-async fn serve(site: &Site) -> SocketAddr {
+pub(super) async fn serve(site: &Site) -> SocketAddr {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let app = site.app.clone();
@@ -21,7 +21,7 @@ async fn serve(site: &Site) -> SocketAddr {
     address
 }
 
-struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
+pub(super) struct Socket(WebSocketStream<MaybeTlsStream<TcpStream>>);
 
 struct Opening<'a> {
     origin: Option<&'a str>,
@@ -67,18 +67,18 @@ impl Socket {
         opening.connect(at, client).await.unwrap().0
     }
 
-    async fn resumed(at: SocketAddr, client: &Client) -> Self {
+    pub(super) async fn resumed(at: SocketAddr, client: &Client) -> Self {
         let mut socket = Self::open(at, client).await;
         socket.send(&json!({"t": "resume", "rev": 0})).await;
         socket
     }
 
-    async fn send(&mut self, frame: &Value) {
+    pub(super) async fn send(&mut self, frame: &Value) {
         self.0.send(Text::text(frame.to_string())).await.unwrap();
     }
 
     /// The next frame, or the code of the close.
-    async fn next(&mut self) -> Result<Value, u16> {
+    pub(super) async fn next(&mut self) -> Result<Value, u16> {
         loop {
             match self.0.next().await {
                 Some(Ok(Text::Text(text))) => {

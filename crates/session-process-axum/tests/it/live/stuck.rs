@@ -68,6 +68,95 @@ async fn nobody_looks_for_stuck_pages_where_there_are_none() {
     assert_eq!(tasks(), before + 1, "and again");
 }
 
+#[tokio::test(start_paused = true)]
+async fn no_page_is_stuck_because_the_process_stood_still() {
+    let site = Site::new();
+    let client = site.visitor().await;
+    let mut page = site.open(&client).await;
+    page.greeted().await;
+    // So that somebody has begun to look.
+    tokio::time::sleep(SECOND).await;
+    // At once, as after a pause: whoever looks for stuck pages comes before their readers.
+    tokio::time::advance(SECOND * 300).await;
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(site.live.pages().open_in_all(), 1);
+    assert_eq!(page.any().await.unwrap()["t"], "ping");
+    // It goes on looking.
+    tokio::time::sleep(SECOND * 60).await;
+    assert_eq!(site.live.pages().open_in_all(), 0);
+}
+
+#[derive(Default)]
+struct Woken(std::sync::atomic::AtomicUsize);
+
+impl std::task::Wake for Woken {
+    fn wake(self: std::sync::Arc<Self>) {
+        self.0.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_a_page_that_is_closed_is_woken() {
+    let site = Site::new();
+    let client = site.visitor().await;
+    let mut page = site.open(&client).await;
+    page.greeted().await;
+    let woken = std::sync::Arc::new(Woken::default());
+    let times = || woken.0.load(std::sync::atomic::Ordering::SeqCst);
+    let waker = std::sync::Arc::clone(&woken).into();
+    let mut cx = std::task::Context::from_waker(&waker);
+    let mut body = std::pin::Pin::new(page.response.body_mut());
+    assert!(http_body::Body::poll_frame(body.as_mut(), &mut cx).is_pending());
+    // For a heartbeat, and doesn't come for it.
+    tokio::time::sleep(SECOND * 30).await;
+    assert_eq!((times(), site.live.pages().open_in_all()), (1, 1));
+    tokio::time::sleep(SECOND * 30).await;
+    assert_eq!((times(), site.live.pages().open_in_all()), (2, 0));
+    assert!(matches!(
+        http_body::Body::poll_frame(body, &mut cx),
+        std::task::Poll::Ready(None)
+    ));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_least_write_timeout_says_how_often_stuck_pages_are_looked_for() {
+    let site = Site::with(|live| live.with_write_timeout(SECOND * 4_000));
+    let client = site.visitor().await;
+    let patient = site.open(&client).await;
+    let quick = Live::new(&site.sessions, |_: &Counter| 1)
+        .with_pages(site.live.pages().clone())
+        .with_write_timeout(SECOND * 4);
+    let app = quick.routes("/live").layer(SessionLayer::new(site.sessions.clone()));
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    let page = Page::open(&app, &client).await;
+    tokio::time::sleep(SECOND * 6).await;
+    assert_eq!(site.live.pages().open_in_all(), 1, "that of the patient one");
+    assert_eq!(tasks(), before, "one looks for all");
+    drop((page, patient));
+}
+
+#[tokio::test]
+async fn somebody_looks_for_stuck_pages_when_the_runtime_of_the_first_is_gone() {
+    let site = Site::with(|live| live.with_write_timeout(Duration::from_millis(40)));
+    let client = site.visitor().await;
+    let (app, first) = (site.app.clone(), request(&client, &[]));
+    let short = tokio::task::spawn_blocking(move || {
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        runtime.block_on(Page::from(&app, first))
+    });
+    let first = short.await.unwrap();
+    let _second = site.open(&client).await;
+    let deadline = Instant::now() + SECOND * 15;
+    while site.live.pages().open_in_all() > 0 {
+        assert!(Instant::now() < deadline, "nobody looks");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    drop(first);
+}
+
 const LIMIT: Duration = Duration::from_millis(400);
 
 /// Over TCP, with small buffers, so that it is soon stuck.
@@ -164,4 +253,10 @@ async fn a_socket_whose_reader_is_stuck_is_closed_with_its_connection() {
     assert_eq!(transport, "websocket");
     assert!(matches!(reason, "stuck" | "left"), "{reason}");
     until_there_is_a_place(&site, &client).await;
+}
+
+#[test]
+#[should_panic(expected = "a millisecond at least")]
+fn a_write_timeout_that_the_system_would_take_for_none_is_refused() {
+    let _ = live::write_timeout(Duration::from_micros(999));
 }
