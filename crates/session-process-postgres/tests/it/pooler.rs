@@ -337,7 +337,9 @@ async fn locks_behind_a_pooler_have_the_settings_of_the_store() {
         impatient.release(name.key(), holder),
     );
     let late = |error: Option<StoreError>| assert!(matches!(error, Some(StoreError::Timeout { .. })), "{error:?}");
-    (late(renewed.err()), late(acquired.err()), late(released.err()));
+    late(renewed.err());
+    late(acquired.err());
+    late(released.err());
     assert!(begun.elapsed() < Duration::from_secs(10), "it waited for the database");
 
     // What was changed while it waited is what it goes on with.
