@@ -4,7 +4,7 @@
 //! network. Whoever can open the socket may do everything: it is for what is thrown away.
 //!
 //! ```no_run
-//! use private_postgres::{Disk, PrivateServer, unprivileged_account};
+//! use private_postgres::{Disk, PrivateServer};
 //!
 //! # fn main() -> Result<(), private_postgres::Error> {
 //! let server = PrivateServer::start(&std::env::temp_dir().join("trial"), Disk::Durable, std::time::Duration::ZERO)?;

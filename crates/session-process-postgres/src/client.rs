@@ -4,10 +4,12 @@
 //! 1. Behind a pooler nothing outlives a transaction, since the next one may be on another connection to the database, and
 //!    this one is somebody else's then: a statement has no name there and goes with its text, and settings are those of
 //!    the transaction.
-//! 2. What is sent together is sent in one piece, also there: no round trip is added.
+//! 2. What is sent together is sent in one piece, also there: no round trip is added, and no other task's statement gets
+//!    into its transaction.
 
-use std::sync::Arc;
+use std::{future::poll_fn, pin::pin, sync::Arc};
 
+use parking_lot::Mutex;
 use tokio_postgres::{
     Error, Row,
     types::{ToSql, Type},
@@ -15,7 +17,7 @@ use tokio_postgres::{
 
 use crate::{connect::Connection, names::Names};
 
-type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
+pub(crate) type Parameters<'a> = &'a [&'a (dyn ToSql + Sync)];
 
 /// A connection.
 pub(crate) struct Client {
@@ -23,6 +25,9 @@ pub(crate) struct Client {
     /// Of a transaction, with its settings if it has some of its own.
     begin: Arc<str>,
     pooled: bool,
+    /// Held while something that goes out in one piece is polled, and never across an await: tasks that share the
+    /// connection would send between its parts.
+    sending: Mutex<()>,
 }
 
 /// What is asked again and again.
@@ -45,6 +50,7 @@ impl Client {
             connection,
             begin,
             pooled,
+            sending: Mutex::new(()),
         }
     }
 
@@ -116,7 +122,8 @@ impl Client {
         self.batch_execute(&self.begin).await
     }
 
-    /// What `work` sends, in one piece; as a transaction, if it is several statements or has to take settings with it.
+    /// What `work` sends when it is first polled, in one piece, also where tasks share the connection; as a transaction,
+    /// if it is several statements or has to take settings with it.
     pub(crate) async fn whole<T, E: From<Error>>(
         &self,
         several: bool,
@@ -125,7 +132,12 @@ impl Client {
         if !several && !self.pooled {
             return work.await;
         }
-        let (begun, worked, committed) = tokio::join!(biased; self.begin(), work, self.batch_execute("COMMIT"));
+        let mut all = pin!(async { tokio::join!(biased; self.begin(), work, self.batch_execute("COMMIT")) });
+        let (begun, worked, committed) = poll_fn(|task| {
+            let _alone = self.sending.lock();
+            all.as_mut().poll(task)
+        })
+        .await;
         // The first error is the cause, the others follow from it.
         begun?;
         let worked = worked?;
@@ -166,7 +178,14 @@ fn types(sql: &str) -> Vec<Type> {
             types.resize(number, Type::UNKNOWN);
         }
         let cast = after[digits..].strip_prefix("::").unwrap_or_default();
-        if let Some((_, known)) = KNOWN.iter().find(|(name, _)| cast.starts_with(name)) {
+        // The whole word: `interval` is no `int`.
+        let word = cast
+            .bytes()
+            .take_while(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+        let end = word.count();
+        let array = if cast[end..].starts_with("[]") { 2 } else { 0 };
+        let cast = &cast[..end + array];
+        if let Some((_, known)) = KNOWN.iter().find(|(name, _)| cast == *name) {
             types[number - 1] = known.clone();
         }
     }
@@ -183,5 +202,8 @@ mod tests {
         let expected = [Type::INT8, Type::TEXT_ARRAY, Type::BYTEA, Type::UNKNOWN, Type::UNKNOWN];
         assert_eq!(types(sql), expected);
         assert_eq!(types("SELECT '$', '$$', $0"), []);
+        let others = "$1::interval, $2::int, $3::int8, $4::bigint_of_ours, $5::text)";
+        let expected = [Type::UNKNOWN, Type::INT4, Type::UNKNOWN, Type::UNKNOWN, Type::TEXT];
+        assert_eq!(types(others), expected);
     }
 }

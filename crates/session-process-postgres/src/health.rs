@@ -19,7 +19,8 @@ pub struct Health {
     pub database: Reachability,
     /// For how long it has been so.
     pub database_for: Duration,
-    /// How long it took to answer just now. `None`: it didn't.
+    /// How long it took to answer just now. `None`: it didn't, or too much waits for it to be asked
+    /// ([`last_error`](Self::last_error) is `overloaded` then, which alone leaves a node ready).
     pub round_trip: Option<Duration>,
     /// What went wrong last, however long ago.
     pub last_error: Option<LastError>,
@@ -79,7 +80,8 @@ impl CacheTrust {
 pub struct LastError {
     /// What kind of a [`StoreError`] it was: [`StoreError::kind`].
     pub kind: &'static str,
-    /// The error in words, without its source.
+    /// The error in words, without its source. For people who run the store, not for everybody: it may quote what could
+    /// not be read.
     pub message: String,
     /// PostgreSQL's code for it, if it came from there: `28P01` is a wrong password, `53300` too many connections.
     pub sqlstate: Option<String>,

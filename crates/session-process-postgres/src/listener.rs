@@ -17,6 +17,7 @@ use parking_lot::RwLock;
 use session_process::store::{LockKey, Notice, SessionKey, StoreError, Version};
 use tokio::{
     sync::{Mutex, mpsc, watch},
+    task::JoinSet,
     time,
 };
 use tokio_postgres::{
@@ -113,11 +114,13 @@ impl Listener {
         let mut wait = BACK_OFF.0;
         let mut others = self.connector.connected.subscribe();
         let seat = self.connector.reach.seat();
+        let mut probes = Probes::new();
         let listen = async {
             loop {
                 let begun = Instant::now();
                 others.mark_unchanged();
-                let ended = self.listen(&seat).await;
+                let ended = self.listen(&seat, &mut probes).await;
+                probes.shutdown().await;
                 self.notices.speak_through(None);
                 self.notices.set_deaf(true);
                 seat.is_down();
@@ -134,12 +137,13 @@ impl Listener {
             () = listen => {}
             _ = closing.wait_for(|closing| *closing) => {}
         }
-        // Or the connection stayed.
+        // Or the connections stayed: that to listen, and that to probe.
         self.notices.speak_through(None);
+        probes.shutdown().await;
     }
 
-    /// Until the connection fails. Returns why.
-    async fn listen(&self, seat: &Seat) -> StoreError {
+    /// Until the connection fails. Returns why; the probe that is under way then is left in `probes`.
+    async fn listen(&self, seat: &Seat, probes: &mut Probes) -> StoreError {
         let (sender, mut heard) = mpsc::unbounded_channel();
         let channel = self.connector.names.channel();
         let listen = async {
@@ -167,7 +171,9 @@ impl Listener {
             number += 1;
             let sent = Instant::now();
             let proof = format!("{}{number}", self.node.head(Kind::Probe));
-            let probe = tokio::spawn(probe(Arc::clone(&prober), Arc::clone(&self.connector), proof.clone()));
+            // Those before came back, and have their answers too or get them in a moment.
+            while probes.try_join_next().is_some() {}
+            probes.spawn(probe(Arc::clone(&prober), Arc::clone(&self.connector), proof.clone()));
             let deadline = time::Instant::from_std(sent + self.patience);
             // Until the probe is back.
             loop {
@@ -175,10 +181,7 @@ impl Listener {
                     Ok(Some(notification)) if notification.payload() == proof => break,
                     Ok(Some(notification)) => self.hear(&notification),
                     Ok(None) => return ended("the listening connection ended"),
-                    Err(_) => {
-                        probe.abort();
-                        return StoreError::Timeout { context: "listen" };
-                    }
+                    Err(_) => return StoreError::Timeout { context: "listen" },
                 }
             }
             self.notices.set_deaf(false);
@@ -210,6 +213,9 @@ fn ended(context: &'static str) -> StoreError {
     StoreError::Unavailable { context, source: None }
 }
 
+/// Those that are under way.
+type Probes = JoinSet<Result<(), StoreError>>;
+
 /// What probes are sent on.
 enum Prober {
     Listening(Arc<Client>, String),
@@ -228,17 +234,30 @@ impl Prepared for Probe {
 async fn probe(prober: Arc<Prober>, connector: Arc<Connector>, payload: String) -> Result<(), StoreError> {
     let fail = |error| store_error("listen", error);
     let mut asked = Instant::now();
+    // Behind a pooler the server bounds nothing.
+    let until = time::Instant::now() + connector.timeout;
+    let late = |_| StoreError::Timeout { context: "listen" };
     let row = match &*prober {
         Prober::Listening(client, channel) => {
             let sql = format!("{CLOCK}, pg_notify($1, $2)::text");
             let parameters: [(&(dyn ToSql + Sync), Type); 2] = [(channel, Type::TEXT), (&payload, Type::TEXT)];
-            client.query_typed_one(&sql, &parameters).await.map_err(fail)?
+            let row = time::timeout_at(until, client.query_typed_one(&sql, &parameters)).await;
+            row.map_err(late)?.map_err(fail)?
         }
         Prober::Apart(link) => {
             let mut link = link.lock().await;
-            let (client, Probe(statement)) = link.ready().await?;
-            asked = Instant::now();
-            client.query_one(statement, &[&payload]).await.map_err(fail)?
+            let answer = time::timeout_at(until, async {
+                let (client, Probe(statement)) = link.ready().await?;
+                asked = Instant::now();
+                client.query_one(statement, &[&payload]).await.map_err(fail)
+            });
+            match answer.await {
+                Ok(row) => row?,
+                Err(elapsed) => {
+                    link.give_up();
+                    return Err(late(elapsed));
+                }
+            }
         }
     };
     connector.clock.learn(row.get(0), asked, Instant::now());

@@ -2,7 +2,8 @@
 //!
 //! # Invariants
 //! 1. A lease is judged and begun by the database's clock, as it is when the row is changed: never by a node's.
-//! 2. What waits goes out in one piece, each a statement of its own, so one that fails is nobody else's affair.
+//! 2. What waits goes out in one piece, each a statement of its own (behind a pooler, a transaction of its own with the
+//!    store's settings), so one that fails is nobody else's affair.
 
 use std::{sync::Arc, time::Duration};
 
@@ -16,6 +17,7 @@ use tokio_postgres::{Error, Row};
 use crate::{
     PostgresStore,
     changes::Notices,
+    client::Parameters,
     connection::{Client, Connector, Link, Prepared, Statement, prepare},
     error::{is_collision, store_error},
     listener::{Kind, Node},
@@ -29,7 +31,7 @@ use crate::{
 const TOGETHER: usize = 256;
 /// What may wait: somebody waits for each of them.
 pub(crate) const WAITING: usize = 100_000;
-/// How often it is tried again to take what was given up just then, or what another took first.
+/// How often it is tried to take what was given up just then, and what collided with another's.
 const ATTEMPTS: usize = 10;
 
 pub(crate) struct Ask {
@@ -137,16 +139,9 @@ impl Shared {
                     acquired.map(Answer::Acquired)
                 }
                 What::Renew(key, holder, lease) => {
-                    let shift = self.connector.clock.shift();
-                    let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] = &[
-                        &shift,
-                        &&key.as_bytes()[..],
-                        &&holder.as_bytes()[..],
-                        &row::micros(lease),
-                    ];
-                    let renewed = client.execute(&statements.renew, parameters).await;
+                    let renewed = self.renew(client, statements, key, holder, lease).await;
                     renewed
-                        .map(|rows| Answer::Done(rows > 0))
+                        .map(Answer::Done)
                         .map_err(|error| store_error("renew a lock", error))
                 }
                 What::Release(key, holder) => {
@@ -172,32 +167,54 @@ impl Shared {
         let key = name.key();
         for _ in 0..ATTEMPTS {
             let shift = self.connector.clock.shift();
-            let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] = &[
+            let parameters: Parameters<'_> = &[
                 &shift,
                 &&key.as_bytes()[..],
                 &name.label(),
                 &&holder.as_bytes()[..],
                 &row::micros(lease),
             ];
-            match client.query_opt(&statements.acquire, parameters).await {
+            let acquire = client.query_opt(&statements.acquire, parameters);
+            match client.whole(false, acquire).await {
                 Ok(Some(row)) => return Ok(Acquired::Held(token(&row)?)),
                 Ok(None) => {}
                 Err(error) if is_collision(&error) => continue,
                 Err(error) => return Err(fail(error)),
             }
-            let held = client
-                .query_opt(&statements.wait, &[&shift, &&key.as_bytes()[..]])
-                .await;
-            if let Some(row) = held.map_err(fail)? {
-                let remaining: i64 = row::get(&row, 0)?;
-                let remaining = Duration::from_micros(u64::try_from(remaining).unwrap_or(0));
-                return Ok(Acquired::Busy { remaining });
+            let parameters: Parameters<'_> = &[&shift, &&key.as_bytes()[..]];
+            match client
+                .whole(false, client.query_opt(&statements.wait, parameters))
+                .await
+            {
+                Ok(Some(row)) => {
+                    let remaining: i64 = row::get(&row, 0)?;
+                    let remaining = Duration::from_micros(u64::try_from(remaining).unwrap_or(0));
+                    return Ok(Acquired::Busy { remaining });
+                }
+                // It was given up in between.
+                Ok(None) => {}
+                Err(error) if is_collision(&error) => {}
+                Err(error) => return Err(fail(error)),
             }
-            // It was given up in between.
         }
         Ok(Acquired::Busy {
             remaining: Duration::ZERO,
         })
+    }
+
+    async fn renew(
+        &self,
+        client: &Client,
+        statements: &Statements,
+        key: LockKey,
+        holder: Holder,
+        lease: Duration,
+    ) -> Result<bool, Error> {
+        let shift = self.connector.clock.shift();
+        let lease = row::micros(lease);
+        let parameters: Parameters<'_> = &[&shift, &&key.as_bytes()[..], &&holder.as_bytes()[..], &lease];
+        let renew = || client.whole(false, client.execute(&statements.renew, parameters));
+        Ok(again(renew).await? > 0)
     }
 
     async fn release(
@@ -208,15 +225,26 @@ impl Shared {
         holder: Holder,
     ) -> Result<bool, Error> {
         let shift = self.connector.clock.shift();
-        let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
-            &[&shift, &&key.as_bytes()[..], &&holder.as_bytes()[..], &self.head];
-        let freed: i64 = client.query_one(&statements.release, parameters).await?.get(0);
+        let parameters: Parameters<'_> = &[&shift, &&key.as_bytes()[..], &&holder.as_bytes()[..], &self.head];
+        let release = || client.whole(false, client.query_one(&statements.release, parameters));
+        let freed: i64 = again(release).await?.get(0);
         if freed > 0 {
             // The notification is for the other nodes.
             self.notices.freed(key);
         }
         Ok(freed > 0)
     }
+}
+
+/// What collided with another's is asked again.
+async fn again<T, F: Future<Output = Result<T, Error>>>(ask: impl Fn() -> F) -> Result<T, Error> {
+    for _ in 1..ATTEMPTS {
+        match ask().await {
+            Err(error) if is_collision(&error) => {}
+            outcome => return outcome,
+        }
+    }
+    ask().await
 }
 
 fn token(row: &Row) -> Result<Token, StoreError> {

@@ -200,9 +200,21 @@ impl PostgresStore {
             ..
         } = &*self.0;
         let begun = Instant::now();
-        let answered = self.load(&[SessionKey::from_bytes([0; 32])]).await.is_ok();
-        let round_trip = answered.then(|| begun.elapsed());
-        connector.reach.asked(answered);
+        let key = [SessionKey::from_bytes([0; 32])];
+        // A reader has as much for itself, after the wait for one.
+        let answer = tokio::time::timeout(connector.timeout, self.load(&key)).await;
+        let answer = answer.unwrap_or_else(|_| {
+            let error = StoreError::Timeout { context: "health" };
+            connector.reach.failed(&error);
+            Err(error)
+        });
+        let round_trip = answer.is_ok().then(|| begun.elapsed());
+        match &answer {
+            // It was not asked, since so many wait to be read. That says nothing of the database, and nodes that leave the
+            // balancer leave their load to the others.
+            Err(error @ StoreError::Overloaded) => connector.reach.failed(error),
+            answer => connector.reach.asked(answer.is_ok()),
+        }
         let (database, database_for) = connector.reach.database();
         let (deaf, cache_for) = notices.deaf_for();
         let writes = self.0.writes.iter().map(|queue| queue.waiting());

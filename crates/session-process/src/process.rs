@@ -168,6 +168,9 @@ pub enum EndReason {
     Shutdown,
     /// A durable process was not used for [`sleep_after`](crate::Builder::sleep_after): its state is in the store, and
     /// it comes back with the next message. Not an end: no terminate hook runs.
+    ///
+    /// Also where the session is no longer in the store under its id, and nothing says that it is over: another node has
+    /// given it a new one, or the notice of its end was lost. Whoever asks for it learns which.
     Asleep,
     /// Its user ended it: a logout.
     LoggedOut,

@@ -1,10 +1,16 @@
 //! How a store is doing, as it tells.
 
-use std::time::Duration;
+use std::{
+    future::poll_fn,
+    num::NonZeroUsize,
+    pin::{Pin, pin},
+    task::Poll,
+    time::{Duration, Instant},
+};
 
 use session_process::{
     records::{NewSession, SessionRecords},
-    store::{Op, SessionKey},
+    store::{Op, SessionKey, SessionStore},
 };
 use session_process_postgres::{Builder, CacheTrust, Coherence, Health, PostgresStore, Reachability, Waiting};
 use testkit::postgres::{Disk, Proxy, Server};
@@ -172,6 +178,70 @@ async fn what_waits_for_the_writers_is_counted() {
         call.await.unwrap().unwrap();
     }
     assert_eq!(store.health().await.waiting, Waiting::default());
+}
+
+/// Reads that hang, and more of them behind: a health check waits for its own time and no longer; and where nothing more
+/// is taken up, it says so and not that the database is away.
+#[tokio::test(flavor = "multi_thread")]
+async fn health_answers_in_time_and_a_full_queue_is_no_database_that_is_away() {
+    let server = Server::shared().await;
+    let database = server.database().await;
+    let (timeout, one) = (Duration::from_secs(1), NonZeroUsize::MIN);
+    let open = async |timeout| {
+        let builder = Builder::from_config(database.config()).timeout(timeout).readers(one);
+        builder.coherence(Coherence::Off).open().await.unwrap()
+    };
+    let (impatient, patient) = (open(timeout).await, open(Duration::from_secs(60)).await);
+    for store in [&impatient, &patient] {
+        assert!(store.health().await.round_trip.is_some());
+    }
+    let mut admin = database.connect().await;
+    let lock = admin.transaction().await.unwrap();
+    lock.batch_execute("LOCK TABLE session_process.session IN ACCESS EXCLUSIVE MODE")
+        .await
+        .unwrap();
+    let load = |store: &PostgresStore, keys: usize| {
+        let store = store.clone();
+        tokio::spawn(async move { store.load(&vec![SessionKey::from_bytes([1; 32]); keys]).await })
+    };
+    let blocked = async |count| {
+        let sql = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'session_process.session'::regclass";
+        while lock.query_one(sql, &[]).await.unwrap().get::<_, i64>(0) < count {}
+    };
+    let hangs = load(&impatient, 1);
+    blocked(1).await;
+    let begun = Instant::now();
+    let health = impatient.health().await;
+    assert!(begun.elapsed() < timeout * 3 / 2, "{:?}", begun.elapsed());
+    assert!(!health.is_ready() && health.round_trip.is_none());
+    assert_eq!(health.last_error.unwrap().kind, "timeout");
+    assert!(hangs.await.unwrap().is_err());
+
+    let hangs = load(&patient, 1);
+    blocked(1).await;
+    // Polled at once, so it is in the queue.
+    let (store, keys) = (patient.clone(), vec![SessionKey::from_bytes([1; 32]); 100_000]);
+    let mut rest = pin!(store.load(&keys));
+    assert!(poll_once(rest.as_mut()).await.is_none());
+    let health = patient.health().await;
+    assert_eq!((health.database, health.round_trip), (Reachability::Connected, None));
+    assert_eq!(health.last_error.as_ref().unwrap().kind, "overloaded");
+    assert!(health.is_ready());
+    lock.rollback().await.unwrap();
+    hangs.await.unwrap().unwrap();
+    rest.await.unwrap();
+}
+
+async fn poll_once<F: Future>(future: Pin<&mut F>) -> Option<F::Output> {
+    let mut future = Some(future);
+    poll_fn(|task| {
+        let future = future.take().expect("polled once");
+        Poll::Ready(match future.poll(task) {
+            Poll::Ready(output) => Some(output),
+            Poll::Pending => None,
+        })
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,12 @@
 //! On connections of the application's own pool.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::{Duration, Instant},
+};
 
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts};
 use session_process::{
@@ -9,7 +15,7 @@ use session_process::{
     store::LockName,
 };
 use session_process_postgres::{Builder, Coherence, Connection, OpenError, PostgresStore};
-use testkit::postgres::{Database, Server};
+use testkit::postgres::{Database, Proxy, Server};
 use tokio_postgres::NoTls;
 
 use crate::traffic::{TIMEOUT, Traffic};
@@ -148,6 +154,53 @@ async fn a_pool_without_a_free_connection_is_a_database_that_is_away() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     };
     while !records.get(&id).await.is_ok_and(|found| found.is_some()) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// The one that proves that notices arrive is ended with the store too, also in the middle of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_is_shut_down_holds_no_connection_however_its_proofs_are_doing() {
+    let server = Server::shared().await;
+    let database = server.database().await;
+    let proxy = Proxy::before(&database.config()).await;
+    let (config, held) = (proxy.config(&database.config()), Arc::new(()));
+    let asked = Arc::new(AtomicUsize::new(0));
+    let connect = {
+        let (held, asked) = (Arc::clone(&held), Arc::clone(&asked));
+        move || {
+            let (config, held) = (config.clone(), Arc::clone(&held));
+            asked.fetch_add(1, SeqCst);
+            async move {
+                let (client, connection) = config.connect(NoTls).await?;
+                tokio::spawn(connection);
+                Ok::<_, tokio_postgres::Error>(Connection::lent((client, held), |(client, _)| client, drop))
+            }
+        }
+    };
+    let store = Builder::from_connect(connect)
+        .timeout(Duration::from_secs(60))
+        .listen_with(database.config())
+        .coherence(Coherence::Listen {
+            interval: Duration::from_millis(10),
+            patience: Duration::from_millis(200),
+        })
+        .open()
+        .await
+        .unwrap();
+    use_all(&store).await;
+    // The proofs get lost, and the listener begins anew: with a connection that never comes about.
+    proxy.hold();
+    let before = asked.load(SeqCst);
+    while asked.load(SeqCst) == before {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    store.shutdown().await;
+    drop(store);
+    let begun = Instant::now();
+    // This one, and the one of `connect`, which goes with the store.
+    while Arc::strong_count(&held) > 1 {
+        assert!(begun.elapsed() < Duration::from_secs(10), "it is still held");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use session_process::{
     locks::Locks,
     records::{NewSession, SessionRecords, UpdateError},
-    store::{LockName, LockStore, SessionStore},
+    store::{Acquired, Holder, LockName, LockStore, SessionStore, StoreError},
 };
 use session_process_postgres::{Builder, CacheTrust, Coherence, OpenError, PostgresStore};
 use testkit::{
@@ -298,4 +298,85 @@ async fn a_listener_at_another_database_is_noticed() {
     let id = records.create(NewSession::new()).await.unwrap().id;
     assert!(records.get(&id).await.unwrap().is_some());
     assert!(!store.health().await.cache.is_trusted() && !records.stats().cache_in_use);
+}
+
+/// Locks take the store's settings with them as well: they neither wait for somebody else's transaction as long as for the
+/// database, nor fail by an isolation that was set for the role or the database.
+#[tokio::test(flavor = "multi_thread")]
+async fn locks_behind_a_pooler_have_the_settings_of_the_store() {
+    let server = Server::shared().await;
+    let database = server.database().await;
+    let mut admin = database.connect().await;
+    let isolation = "ALTER DATABASE \"{}\" SET default_transaction_isolation = 'repeatable read'";
+    admin
+        .batch_execute(&isolation.replace("{}", database.name()))
+        .await
+        .unwrap();
+    let pooler = Pooler::before(&database.config()).await;
+    let open = async |lock_timeout| {
+        let builder = behind(&pooler, &database).timeout(Duration::from_secs(30));
+        builder.lock_timeout(lock_timeout).open().await.unwrap()
+    };
+    let impatient = open(Duration::from_millis(100)).await;
+    let patient = open(Duration::from_secs(30)).await;
+    let (name, lease) = (LockName::new("a"), Duration::from_secs(60));
+    let (holder, other) = (Holder::random().unwrap(), Holder::random().unwrap());
+    assert!(matches!(
+        impatient.acquire(&name, holder, lease).await.unwrap(),
+        Acquired::Held(_)
+    ));
+    let transaction = admin.transaction().await.unwrap();
+    transaction
+        .execute("UPDATE session_process.lock SET awaited = awaited", &[])
+        .await
+        .unwrap();
+    let begun = Instant::now();
+    let (renewed, acquired, released) = tokio::join!(
+        impatient.renew(name.key(), holder, lease),
+        impatient.acquire(&name, other, lease),
+        impatient.release(name.key(), holder),
+    );
+    let late = |error: Option<StoreError>| assert!(matches!(error, Some(StoreError::Timeout { .. })), "{error:?}");
+    late(renewed.err());
+    late(acquired.err());
+    late(released.err());
+    assert!(begun.elapsed() < Duration::from_secs(10), "it waited for the database");
+
+    // What was changed while it waited is what it goes on with.
+    let (store, key) = (patient.clone(), name.key());
+    let renews = tokio::spawn(async move { store.renew(key, holder, lease).await });
+    let waits = "SELECT count(*) FROM pg_locks WHERE NOT granted";
+    while transaction.query_one(waits, &[]).await.unwrap().get::<_, i64>(0) == 0 {}
+    transaction.commit().await.unwrap();
+    assert!(renews.await.unwrap().unwrap());
+    assert!(patient.release(name.key(), holder).await.unwrap());
+}
+
+/// Tasks that share the connection don't get into each other's transactions.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_locks_at_once_behind_a_pooler_are_each_a_transaction_of_its_own() {
+    let server = Server::shared().await;
+    let database = server.database().await;
+    let pooler = Pooler::before(&database.config()).await;
+    let store = behind(&pooler, &database)
+        .timeout(Duration::from_secs(30))
+        .open()
+        .await
+        .unwrap();
+    let lease = Duration::from_secs(60);
+    let tasks: Vec<_> = (0..400)
+        .map(|n| {
+            let store = store.clone();
+            tokio::spawn(async move {
+                let (name, holder) = (LockName::new(&format!("{n}")), Holder::random().unwrap());
+                let acquired = store.acquire(&name, holder, lease).await.unwrap();
+                assert!(matches!(acquired, Acquired::Held(_)));
+                assert!(store.renew(name.key(), holder, lease).await.unwrap());
+                assert!(store.release(name.key(), holder).await.unwrap());
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await.unwrap();
+    }
 }

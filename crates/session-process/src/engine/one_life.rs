@@ -41,17 +41,9 @@ fn follow(engine: &Arc<Engine>, ending: &Ending) {
                 is_gone(&session, reason(*because));
             }
         }
-        // By the records alone, or on another node: the id is unknown here. It comes back under that.
-        Ending::Rotated { from, to } => {
+        Ending::Rotated { from, .. } => {
             if let Some(session) = engine.durable(from) {
-                let (from, to) = (*from, *to);
-                engine.runtime.spawn(async move {
-                    if let Some(kept) = session.kept()
-                        && kept.follow(from, to).await
-                    {
-                        session.end(EndReason::Asleep, Leftover::Refuse);
-                    }
-                });
+                has_left(engine, from, &session);
             }
         }
         Ending::Unknown { key: Some(key) } => {
@@ -109,11 +101,7 @@ async fn look(engine: Weak<Engine>, key: SessionKey) {
     };
     // Where the store doesn't answer, the next write will tell.
     match records.is_there(key).await {
-        // Unless it has another key by now.
-        Ok(false) if engine.durable(&key).is_some_and(|known| Arc::ptr_eq(&known, &session)) => {
-            is_gone(&session, EndReason::Terminated);
-        }
-        Ok(false) => {}
+        Ok(false) => has_left(&engine, &key, &session),
         Ok(true) => session.heard(None),
         Err(_) => {}
     }
@@ -124,6 +112,21 @@ fn is_gone(session: &Arc<dyn AnySession>, reason: EndReason) {
     if let Some(kept) = session.kept().filter(|kept| !kept.is_busy()) {
         kept.is_removed();
         Arc::clone(session).end(reason, Leftover::Refuse);
+    }
+}
+
+/// There is no record under its key any more, and nobody has said that the session is over: by the records alone or on
+/// another node its id was changed, or may have been. (The new id is not known here.) It goes on elsewhere, or when it is
+/// asked for by that id; here it falls asleep at once, and leaves nothing behind: under the new key a login may have been
+/// written already, which what happened under the old id must not overwrite.
+fn has_left(engine: &Engine, key: &SessionKey, session: &Arc<dyn AnySession>) {
+    let Some(kept) = session.kept().filter(|kept| !kept.is_busy()) else {
+        return;
+    };
+    // This engine's own rotation makes the new key known before it ceases to be busy.
+    if engine.durable(key).is_some_and(|known| Arc::ptr_eq(&known, session)) {
+        kept.is_removed();
+        Arc::clone(session).end(EndReason::Asleep, Leftover::Refuse);
     }
 }
 

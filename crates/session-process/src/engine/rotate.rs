@@ -74,8 +74,9 @@ async fn durable(engine: &Engine, kept: &Kept, id: &SessionId, to: &SessionId) -
         Err(error) => Err(error),
     };
     if let (Ok(Err(Conflict::Missing)), Some(session)) = (&moved, ours()) {
-        // Deleted just before, while this session was taken for busy with its end.
-        session.end(EndReason::Terminated, Leftover::Refuse);
+        // Deleted just before, or given an id by another node, while this session was taken for busy.
+        kept.is_removed();
+        session.end(EndReason::Asleep, Leftover::Refuse);
     }
     outcome(moved, id, to)?;
     let Err(error) = in_memory(engine, id, to) else {

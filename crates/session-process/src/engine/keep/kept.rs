@@ -23,7 +23,8 @@ pub(crate) struct Kept {
     pub(in crate::engine) place: AsyncMutex<Place>,
     /// This engine itself is deleting it, or giving it another id.
     busy: AtomicBool,
-    /// It was told that the record is gone: there is nothing to delete, and what is under its key by now is another's.
+    /// It was told that the record is gone, or has another key: there is nothing to write or to delete, and what is under
+    /// its key by now is another's.
     removed: AtomicBool,
 }
 
@@ -147,23 +148,13 @@ impl Kept {
         place.gone || self.removed.load(Ordering::Acquire)
     }
 
-    /// The store has told that the record is gone.
+    /// The store has told that there is no record under this key any more.
     pub(in crate::engine) fn is_removed(&self) {
         self.removed.store(true, Ordering::Release);
     }
 
     pub(in crate::engine) fn is_busy(&self) -> bool {
         self.busy.load(Ordering::Acquire)
-    }
-
-    /// The record was moved by somebody else. False if that was this engine.
-    pub(in crate::engine) async fn follow(&self, from: SessionKey, to: SessionKey) -> bool {
-        let mut place = self.place.lock().await;
-        let moved = place.key == from;
-        if moved {
-            place.key = to;
-        }
-        moved
     }
 
     /// Moves the record to another id's key. `None`: another rotation was first, and it is not under `from` any more.

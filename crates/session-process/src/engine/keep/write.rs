@@ -215,15 +215,14 @@ async fn fall_back<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>, er
             }
         }
         None => {
-            let reason = match gone {
-                true => EndReason::Terminated,
-                // What we have may be older than what the store has: the next message asks it.
-                false if !is_known => {
-                    // Nor is it to be written at the end.
-                    let _ = drop_quietly(core.process.take());
-                    EndReason::Asleep
-                }
-                false => EndReason::Crashed,
+            let reason = if gone || !is_known {
+                // What we have may be older than what the store has: the next message asks it. Or there is no record
+                // any more, and nobody has said why: the session may go on under another id. Who asks is told.
+                // Nor is it to be written at the end.
+                let _ = drop_quietly(core.process.take());
+                EndReason::Asleep
+            } else {
+                EndReason::Crashed
             };
             session.close(reason, Leftover::Refuse);
         }

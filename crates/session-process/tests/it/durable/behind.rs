@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering::SeqCst;
 use super::*;
 
 #[derive(Default, Serialize, Deserialize)]
-struct Notes {
-    count: u64,
+pub(crate) struct Notes {
+    pub(crate) count: u64,
 }
 
 impl Process for Notes {

@@ -2,9 +2,12 @@
 
 use std::sync::atomic::Ordering::SeqCst;
 
-use session_process::{CallError, SaveError, store::Notice};
+use session_process::{
+    CallError, Event, SaveError,
+    store::{Notice, Version},
+};
 
-use super::*;
+use super::{behind::Notes, *};
 
 #[tokio::test]
 async fn of_two_nodes_that_run_one_session_the_later_writer_gives_way_and_repeats() {
@@ -180,5 +183,85 @@ async fn a_session_that_idles_on_one_node_and_is_used_on_another_goes_on() {
     for node in [&a, &b] {
         node.sessions.expire_now().await;
         assert_eq!(node.sessions.call(&id, Total).await.unwrap_err().kind(), "not_started");
+    }
+}
+
+/// What is written behind and not written yet, when another node changes the id.
+async fn behind_on_two_nodes() -> (Node<Notes>, Node<Notes>, SessionId) {
+    let a = Node::<Notes>::new();
+    let (b, id) = (a.again(), id("a"));
+    a.sessions.start(&id).await.unwrap();
+    assert_eq!(b.sessions.call(&id, Add(0)).await.unwrap(), 0);
+    (a, b, id)
+}
+
+#[tokio::test]
+async fn what_happened_under_the_old_id_does_not_overwrite_what_another_node_does_under_the_new_one() {
+    let (a, b, old) = behind_on_two_nodes().await;
+    let mut told = a.sessions.events();
+    let mut monitor = a.sessions.monitor(&old).unwrap();
+    assert_eq!(a.sessions.call(&old, Add(1)).await.unwrap(), 1);
+    let new = b.sessions.rotate(&old).await.unwrap();
+    assert_eq!(b.sessions.call(&new, Add(100)).await.unwrap(), 100);
+    assert_eq!(monitor.ended().await, EndReason::Asleep);
+    others_work().await;
+    assert_eq!(
+        a.stored(&new).await.unwrap(),
+        r#"{"count":0}"#,
+        "nothing of the old id's"
+    );
+    a.clock.advance(MINUTE);
+    while a.stored(&new).await.unwrap() != r#"{"count":100}"# {
+        others_work().await;
+    }
+    let lost = told.find(|event| match event {
+        Event::SaveFailed { error, .. } => Some(*error),
+        _ => None,
+    });
+    assert_eq!(lost.await, Some("gone"), "it is told that it is lost");
+}
+
+/// A write that hangs doesn't keep the old id in use.
+#[tokio::test]
+async fn the_old_id_is_dead_at_once_also_while_a_write_hangs() {
+    let (a, id) = Node::started().await;
+    let b = a.again();
+    assert_eq!(b.sessions.call(&id, Total).await.unwrap(), 0);
+    let gate = a.store.gate("commit");
+    let call = a.add(&id, 1);
+    gate.reached().await;
+    a.store.say(Notice::Moved {
+        key: SessionKey::of(&id),
+        version: Version(u64::MAX),
+        to: SessionKey::of(&SessionId::generate()),
+    });
+    others_work().await;
+    assert!(!a.sessions.is_started(&id));
+    assert!(a.sessions.cast(&id, Add(5)).is_err());
+    a.store.ungate("commit");
+    let _ = call.await.unwrap();
+}
+
+/// Whether it has another id by now, or is over, nobody has told: whoever follows it is to ask.
+#[tokio::test]
+async fn a_session_that_is_not_there_and_nobody_said_why_falls_asleep() {
+    for finds in ["a lost notice", "its own write"] {
+        let (a, id) = Node::started().await;
+        let b = a.again();
+        assert_eq!(b.sessions.call(&id, Total).await.unwrap(), 0);
+        let mut monitor = b.sessions.monitor(&id).unwrap();
+        a.store.mute.store(true, SeqCst);
+        let new = a.sessions.rotate(&id).await.unwrap();
+        if finds == "a lost notice" {
+            a.store.mute.store(false, SeqCst);
+            a.store.say(Notice::Lagged);
+        } else {
+            let error = b.sessions.call(&id, Add(5)).await.unwrap_err();
+            assert_eq!(error.kind(), "not_saved");
+        }
+        assert_eq!(monitor.ended().await, EndReason::Asleep, "{finds}");
+        assert_eq!(b.runs.hooks.load(SeqCst), 0, "it goes on");
+        assert_eq!(b.sessions.call(&id, Total).await.unwrap_err().kind(), "not_started");
+        assert_eq!(b.sessions.call(&new, Total).await.unwrap(), 0);
     }
 }
