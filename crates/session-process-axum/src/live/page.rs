@@ -191,9 +191,13 @@ impl Page {
     /// Looks how much time the session has. No use of it.
     fn look(&mut self, now: Instant) -> Option<Frame> {
         let limits = &self.shared.limits;
-        let stats = self.shared.sessions.session_stats(&self.hub.id).ok();
-        let left = stats.as_ref().and_then(|stats| stats.expires_in);
-        let kind = match stats.and_then(|stats| stats.expires_by) {
+        let Ok(stats) = self.shared.sessions.session_stats(&self.hub.id) else {
+            // It has just expired or ended, and the page is told that in a moment. Not that it has time again.
+            self.look_at = now + limits.heartbeat.max(Duration::from_secs(1));
+            return None;
+        };
+        let left = stats.expires_in;
+        let kind = match stats.expires_by {
             Some(Expiry::Absolute) => "absolute",
             _ => "idle",
         };

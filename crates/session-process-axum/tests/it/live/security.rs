@@ -109,6 +109,7 @@ async fn line_35_pages_are_told_and_closed_within_a_second_of_the_expiry() {
         if frame["t"] != "expiring" {
             break frame;
         }
+        assert!(!frame["in_ms"].is_null(), "nobody has used it again: {frame}");
     };
     assert_eq!(
         (&frame["t"], &frame["reason"]),
