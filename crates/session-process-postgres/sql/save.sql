@@ -5,11 +5,7 @@ WITH t AS MATERIALIZED ({now}), changed AS (
         born = CASE WHEN g.next & 65535 = 0 AND g.attributes IS NOT NULL THEN g.next ELSE s.born END,
         accessed_at = greatest(s.accessed_at, g.accessed_at),
         ends_at = {touched_end},
-        attributes = coalesce(g.attributes, s.attributes),
-        attributes_end = CASE WHEN g.attributes IS NULL THEN s.attributes_end ELSE g.attributes_end END,
-        snapshot_kind = CASE WHEN g.sets & 16 <> 0 THEN g.kind ELSE s.snapshot_kind END,
-        snapshot_schema = CASE WHEN g.sets & 16 <> 0 THEN g.schema ELSE s.snapshot_schema END,
-        snapshot = CASE WHEN g.sets & 16 <> 0 THEN g.snapshot ELSE s.snapshot END
+        {edited_state}
     FROM (
         SELECT u.*, {next} AS next
         FROM unnest($3::bytea[], $4::bigint[], $5::bigint[], $6::int[], $7::bigint[], $8::text[], $9::bigint[],

@@ -4,11 +4,7 @@ UPDATE {session} AS s SET
     version = s.version + 1,
     accessed_at = greatest(s.accessed_at, g.accessed_at),
     ends_at = {touched_end},
-    attributes = coalesce(g.attributes, s.attributes),
-    attributes_end = CASE WHEN g.attributes IS NULL THEN s.attributes_end ELSE g.attributes_end END,
-    snapshot_kind = CASE WHEN g.sets & 16 <> 0 THEN g.kind ELSE s.snapshot_kind END,
-    snapshot_schema = CASE WHEN g.sets & 16 <> 0 THEN g.schema ELSE s.snapshot_schema END,
-    snapshot = CASE WHEN g.sets & 16 <> 0 THEN g.snapshot ELSE s.snapshot END
+    {edited_state}
 FROM (SELECT $3::bytea AS key, $4::bigint AS version, $5::bigint AS epoch, $6::int AS sets, $7::bigint AS accessed_at,
              $8::text AS attributes, $9::bigint AS attributes_end, $10::text AS kind, $11::bigint AS schema,
              $12::bytea AS snapshot) AS g

@@ -117,8 +117,11 @@ impl Notices {
         }
     }
 
-    pub(crate) fn subscribe_messages(&self) -> Option<Receiver<Arc<str>>> {
-        self.state.lock().messages.as_ref().map(Sender::subscribe)
+    pub(crate) fn subscribe_messages(&self) -> Receiver<Arc<str>> {
+        let state = self.state.lock();
+        // Nobody will say anything any more.
+        let closed = || channel(1).1;
+        state.messages.as_ref().map_or_else(closed, Sender::subscribe)
     }
 
     pub(crate) fn speak_through(&self, client: Option<Arc<Client>>) {

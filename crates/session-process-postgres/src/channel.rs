@@ -6,10 +6,7 @@
 use std::sync::Arc;
 
 use session_process::store::{BoxFuture, Channel, Messages, StoreError};
-use tokio::{
-    sync::broadcast::{Receiver, error::RecvError},
-    time::timeout,
-};
+use tokio::time::timeout;
 use tokio_postgres::types::ToSql;
 
 use crate::{changes::Notices, connection::Connector, error::store_error, listener::TOLD};
@@ -50,22 +47,6 @@ impl Channel for Notifications {
     }
 
     fn subscribe(&self) -> Box<dyn Messages> {
-        Box::new(Subscription(self.notices.subscribe_messages()))
-    }
-}
-
-struct Subscription(Option<Receiver<Arc<str>>>);
-
-impl Messages for Subscription {
-    fn next(&mut self) -> BoxFuture<'_, Option<Arc<str>>> {
-        Box::pin(async move {
-            loop {
-                match self.0.as_mut()?.recv().await {
-                    Ok(message) => return Some(message),
-                    Err(RecvError::Lagged(_)) => {}
-                    Err(RecvError::Closed) => return None,
-                }
-            }
-        })
+        Box::new(self.notices.subscribe_messages())
     }
 }

@@ -153,6 +153,16 @@ impl Names {
                     accessed,
                 ),
             ),
+            // What a save and an edit set in the same way.
+            (
+                "{edited_state}",
+                "attributes = coalesce(g.attributes, s.attributes), \
+                 attributes_end = CASE WHEN g.attributes IS NULL THEN s.attributes_end ELSE g.attributes_end END, \
+                 snapshot_kind = CASE WHEN g.sets & 16 <> 0 THEN g.kind ELSE s.snapshot_kind END, \
+                 snapshot_schema = CASE WHEN g.sets & 16 <> 0 THEN g.schema ELSE s.snapshot_schema END, \
+                 snapshot = CASE WHEN g.sets & 16 <> 0 THEN g.snapshot ELSE s.snapshot END"
+                    .to_owned(),
+            ),
             ("{touched_end}", ends("s.expires_at", "s.idle_timeout", accessed)),
             ("{created_end}", ends("g.expires_at", "g.idle_timeout", "t.now")),
             // After 65,536 changes another number is drawn, which nobody knows beforehand: attributes without a version

@@ -1,7 +1,8 @@
 //! [`Stream`]: a page's frames as the body of a response.
 //!
-//! A server asks a body for more when it has put away what it had, into its own buffer or the system's. One whose reader takes nothing is never asked again and
-//! never dropped, so the page is in a lock, from which it can be taken: see [`watch`].
+//! A server asks a body for more when it has put away what it had, into its own buffer or the system's. One whose reader
+//! takes nothing is never asked again and never dropped, so the page is in a lock, from which it can be taken: see
+//! [`watch`].
 
 use std::{
     convert::Infallible,

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+
 use super::{BoxFuture, StoreError};
 
 /// Carries short messages between the nodes on one store: what a store can do beside keeping records, and need not
@@ -34,4 +36,19 @@ pub trait Messages: Send {
     /// # Cancel safety
     /// Nothing is lost.
     fn next(&mut self) -> BoxFuture<'_, Option<Arc<str>>>;
+}
+
+/// For a store that passes messages on within this process in the end.
+impl Messages for Receiver<Arc<str>> {
+    fn next(&mut self) -> BoxFuture<'_, Option<Arc<str>>> {
+        Box::pin(async move {
+            loop {
+                match self.recv().await {
+                    Ok(message) => return Some(message),
+                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return None,
+                }
+            }
+        })
+    }
 }

@@ -102,9 +102,8 @@ async fn who_signs_in_at_one_node_is_signed_in_at_the_other_and_not_signed_out()
     let first = browser.first_tab().await;
     browser.click("[data-add]").await;
     browser.count(1).await;
-    browser.tab(&there.url).await;
+    let second = browser.tab(&there.url).await;
     browser.count(1).await;
-    let second = browser.first_tab().await;
     browser.live().await;
     browser.front(&first).await;
     browser.sign_in("Ada").await;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::broadcast;
 
 use super::super::{BoxFuture, Channel, Messages, StoreError};
 
@@ -40,22 +40,6 @@ impl Channel for MemoryChannel {
     }
 
     fn subscribe(&self) -> Box<dyn Messages> {
-        Box::new(Subscription(self.0.subscribe()))
-    }
-}
-
-struct Subscription(broadcast::Receiver<Arc<str>>);
-
-impl Messages for Subscription {
-    fn next(&mut self) -> BoxFuture<'_, Option<Arc<str>>> {
-        Box::pin(async move {
-            loop {
-                match self.0.recv().await {
-                    Ok(message) => return Some(message),
-                    Err(RecvError::Lagged(_)) => {}
-                    Err(RecvError::Closed) => return None,
-                }
-            }
-        })
+        Box::new(self.0.subscribe())
     }
 }
