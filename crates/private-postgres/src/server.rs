@@ -84,7 +84,10 @@ while [ -d "$1" ]; do
         if [ -n "$pid" ]; then
             for child in $(cat /proc/$pid/task/$pid/children 2>/dev/null) "$pid"; do kill -CONT "$child"; done
             kill -QUIT "$pid"
-            while kill -0 "$pid" 2>/dev/null; do sleep 0.05; done
+            # It has ended too when nobody waits for it, as a container's first program may not.
+            while kill -0 "$pid" 2>/dev/null && ! grep -q "^State:.Z" "/proc/$pid/status" 2>/dev/null; do
+                sleep 0.05
+            done
         fi
         rm -rf "$1"
         exit 0

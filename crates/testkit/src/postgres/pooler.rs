@@ -109,7 +109,9 @@ impl Pooler {
 
     async fn wait(&mut self) {
         let begun = Instant::now();
-        while !self.folder.join(format!(".s.PGSQL.{PORT}")).exists() || !self.folder.join("pid").exists() {
+        // A file that is there and empty: it is about to write its number.
+        let said = || fs::read_to_string(self.folder.join("pid")).is_ok_and(|pid| pid.ends_with('\n'));
+        while !self.folder.join(format!(".s.PGSQL.{PORT}")).exists() || !said() {
             let ended = self.child.try_wait().expect("it is our child");
             let log = || fs::read_to_string(self.folder.join("log")).unwrap_or_default();
             assert!(ended.is_none(), "PgBouncer ended ({ended:?}): {}", log());
