@@ -23,7 +23,7 @@ use super::{
     keep::{self, Batch},
     lifecycle,
     mailbox::Push,
-    observe,
+    observe, room,
     run::{self, Run, Turn},
     session::{AnySession, Core, Envelope, Failure, Leftover, Session},
     ticket::{Outcome, Ticket, Withdrawn},
@@ -281,9 +281,10 @@ where
         session.life.used(now);
     }
     let address = session.address();
-    let mut run = Box::pin(handle::<P, M, true>(session, message));
+    let mut run = room::place(handle::<P, M, true>(session, message));
     let frame = match poll_here(address, sender == Sender::Call, run.as_mut()) {
         Ok(Handled { session, outcome }) => {
+            room::keep(run);
             return match outcome {
                 Ok((reply, stop)) => {
                     if let Some(reason) = stop {
@@ -343,7 +344,7 @@ async fn go_on<P, M, F>(mut turn: Turn<P>, run: Guarded<F>, queued: Arc<Queued<M
 where
     P: Handle<M>,
     M: Send + 'static,
-    F: Future<Output = Handled<P, P::Reply>> + Send,
+    F: Future<Output = Handled<P, P::Reply>> + Unpin + Send,
 {
     let handled = match run.await {
         Ok(Handled { session, outcome }) => outcome.map(|handled| (session, handled)),

@@ -58,26 +58,26 @@ pub(super) fn poll_caught<F: Future>(future: Pin<&mut F>, task: &mut Context<'_>
     }
 }
 
-/// A future of the user's inside a task: resolves to its output, or to its panic.
-pub(super) struct Guarded<F: ?Sized> {
+/// A future of the user's inside a task, in whatever box: resolves to its output, or to its panic.
+pub(super) struct Guarded<F> {
     session: usize,
     frame: Option<Arc<Frame>>,
-    future: Pin<Box<F>>,
+    future: F,
 }
 
-impl<F: Future + ?Sized> Guarded<F> {
-    pub(super) fn new(session: usize, frame: Option<Arc<Frame>>, future: Pin<Box<F>>) -> Self {
+impl<F: Future + Unpin> Guarded<F> {
+    pub(super) fn new(session: usize, frame: Option<Arc<Frame>>, future: F) -> Self {
         Self { session, frame, future }
     }
 }
 
-impl<F: Future + ?Sized> Future for Guarded<F> {
+impl<F: Future + Unpin> Future for Guarded<F> {
     type Output = Result<F::Output, Panic>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = &mut *self;
         let on_chain = chain::enter_again(this.session, this.frame.take());
-        match catch_unwind(AssertUnwindSafe(|| this.future.as_mut().poll(cx))) {
+        match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut this.future).poll(cx))) {
             Ok(Poll::Ready(output)) => Poll::Ready(Ok(output)),
             Ok(Poll::Pending) => {
                 this.frame = on_chain.suspend();

@@ -18,13 +18,15 @@ const NEVER: u64 = u64::MAX;
 /// In `last_used`: judged expired.
 const EXPIRED: u64 = u64::MAX;
 
+/// What is written with each use comes first: next to what else a message writes.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Life {
-    started: AtomicU64,
     last_used: AtomicU64,
     idle: AtomicU64,
     /// An instant, not a duration.
     deadline: AtomicU64,
+    started: AtomicU64,
 }
 
 impl Life {

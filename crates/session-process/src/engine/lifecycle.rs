@@ -20,6 +20,7 @@ use super::{
     keep,
     life::Life,
     registry::Insert,
+    room,
     run::Turn,
     session::{AnySession, Core, Envelope, Failure, Leftover, Session},
 };
@@ -93,8 +94,14 @@ where
         };
         let found = match engine.registry.get_or_insert(id, admit, make) {
             Insert::Inserted(session) => {
-                let run = by_init(&session, args);
-                return begin(engine, id, session, run, deadline).await;
+                let made = Arc::clone(&session);
+                // Apart: what speaks to a store makes the future of those that have none five times as large.
+                let begun = if P::DURABILITY.0.is_none() {
+                    begin_here(session, init(made, args))
+                } else {
+                    begin_here(session, init_durable(made, args))
+                };
+                return wait_begun(engine, id, begun, deadline).await;
             }
             Insert::Refused(error) => return Err(error),
             Insert::Found(found) => found,
@@ -151,21 +158,10 @@ impl<P: Process> Recipe<P> for FromStore {
 #[error("there is no such session in the store")]
 pub(super) struct NotThere;
 
-/// What makes a process: on the heap from the start, since it may go on in a task, and a process may start another of
-/// its own type.
-type Making = Pin<Box<dyn Future<Output = Result<(), InitError>> + Send>>;
+/// What makes a process.
+trait Making: Future<Output = Result<(), InitError>> + Send + 'static {}
 
-fn by_init<P, A>(session: &Arc<Session<P>>, args: A) -> Making
-where
-    P: Init<A>,
-    A: Send + 'static,
-{
-    Box::pin(init(Arc::clone(session), args))
-}
-
-fn from_store<P: Process>(session: &Arc<Session<P>>) -> Making {
-    Box::pin(back(Arc::clone(session)))
-}
+impl<F: Future<Output = Result<(), InitError>> + Send + 'static> Making for F {}
 
 /// Brings a session back from the store. `Ok(false)`: there is none.
 pub(crate) async fn wake<P: Process>(
@@ -205,8 +201,9 @@ pub(crate) async fn wake<P: Process>(
                 };
             }
         };
-        let run = from_store(&session);
-        return match begin(engine, id, session, run, deadline).await {
+        let run = back(Arc::clone(&session));
+        let begun = begin_here(session, run);
+        return match wait_begun(engine, id, begun, deadline).await {
             Err(StartError::InitFailed { source, .. }) if source.is::<NotThere>() => Ok(false),
             outcome => outcome,
         };
@@ -260,7 +257,7 @@ pub(super) fn wake_for_cast<P: Process>(engine: &Arc<Engine>, id: &SessionId) ->
     engine.records.as_ref()?;
     match insert_from_store::<P>(engine, id) {
         Insert::Inserted(session) => {
-            let run = from_store(&session);
+            let run = back(Arc::clone(&session));
             // In a task in any case: it reads the store.
             begin_here(Arc::clone(&session), run);
             Some(session)
@@ -317,15 +314,9 @@ fn start_error(id: &SessionId, failure: Failure) -> StartError {
     }
 }
 
-/// Runs `init` where the caller stands; what doesn't finish there goes on in a task, whatever becomes of the caller.
-async fn begin<P: Process>(
-    engine: &Engine,
-    id: &SessionId,
-    session: Arc<Session<P>>,
-    run: Making,
-    deadline: u64,
-) -> Result<bool, StartError> {
-    let begun = match begin_here(session, run) {
+/// Waits for what is going on in a task, which it does whatever becomes of the caller.
+async fn wait_begun(engine: &Engine, id: &SessionId, begun: Begun, deadline: u64) -> Result<bool, StartError> {
+    let begun = match begun {
         Begun::Done(outcome) => outcome,
         Begun::Waiting(ticket) => match deliver::init_done(engine, ticket, deadline).await {
             Some(outcome) => outcome,
@@ -348,14 +339,20 @@ enum Begun {
     Waiting(Arc<InitTicket>),
 }
 
-fn begin_here<P: Process>(session: Arc<Session<P>>, run: Making) -> Begun {
+/// Runs `init` where the caller stands; what doesn't finish there goes on in a task. Not async: the caller's future
+/// doesn't contain `run`, which may be about to start a process of the same type.
+fn begin_here<P: Process>(session: Arc<Session<P>>, run: impl Making) -> Begun {
     let address = session.address();
     let asked = session.engine.events.listened().then(Instant::now);
     session.engine.know(&session);
+    // On the heap from the start: it may go on in a task.
+    let mut run = room::place(run);
     let (run, frame) = if deliver::may_run_here(&session.engine, address) {
-        let mut run = run;
         match poll_in_place(address, true, run.as_mut()) {
-            Polled::Ready(made) => return Begun::Done(settle(Turn::new(session), Ok(made), asked)),
+            Polled::Ready(made) => {
+                room::keep(run);
+                return Begun::Done(settle(Turn::new(session), Ok(made), asked));
+            }
             Polled::Panicked(panic) => return Begun::Done(settle(Turn::new(session), Err(panic), asked)),
             Polled::Pending(frame) => (run, frame),
         }
@@ -376,7 +373,7 @@ fn begin_here<P: Process>(session: Arc<Session<P>>, run: Making) -> Begun {
 
 async fn go_on<P: Process, F>(mut turn: Turn<P>, run: Guarded<F>, ticket: Arc<InitTicket>, asked: Option<Instant>)
 where
-    F: Future<Output = Result<(), InitError>> + Send + ?Sized,
+    F: Future<Output = Result<(), InitError>> + Unpin + Send,
 {
     let made = run.await;
     turn.clear();
@@ -384,6 +381,14 @@ where
 }
 
 async fn init<P: Init<A>, A>(session: Arc<Session<P>>, args: A) -> Result<(), InitError> {
+    let mut core = session.core.borrow_mut();
+    let Core { process, cx, .. } = core.get_mut();
+    *process = Some(P::init(args, cx).await?);
+    begun(&session, cx);
+    Ok(())
+}
+
+async fn init_durable<P: Init<A>, A>(session: Arc<Session<P>>, args: A) -> Result<(), InitError> {
     let mut core = session.core.borrow_mut();
     let Core { process, cx, keep, .. } = core.get_mut();
     if let Some(keep) = keep.as_deref_mut()
@@ -395,17 +400,22 @@ async fn init<P: Init<A>, A>(session: Arc<Session<P>>, args: A) -> Result<(), In
         session.engine.registry.recheck(&AnySession::id(&*session));
         return Ok(());
     }
-    let begun = process.insert(P::init(args, cx).await?);
+    let new = process.insert(P::init(args, cx).await?);
     if let Some(keep) = keep.as_deref_mut() {
-        keep::save_first(&session, begun, keep).await?;
+        keep::save_first(&session, new, keep).await?;
     }
+    begun(&session, cx);
+    Ok(())
+}
+
+/// The user's `init` has made a process.
+fn begun<P: Process>(session: &Arc<Session<P>>, cx: &mut Context<P>) {
     cx.take_unchanged();
     // Now, as it may have taken long. (Coming back from the store is no use: that is the message it comes for.)
     session.life.used(session.engine.now());
     if let Some(reason) = cx.take_stop() {
         session.close(reason, Leftover::Refuse);
     }
-    Ok(())
 }
 
 /// `init` is over, one way or the other.

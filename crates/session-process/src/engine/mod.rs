@@ -16,6 +16,7 @@ mod mailbox;
 mod observe;
 mod one_life;
 mod registry;
+mod room;
 mod rotate;
 mod run;
 mod session;

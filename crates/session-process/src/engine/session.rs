@@ -28,6 +28,7 @@ use super::{
     lifecycle,
     mailbox::{Close, Mailbox, Push},
     observe::Observers,
+    room,
     run::{self, Turn},
     side::Side,
 };
@@ -42,8 +43,8 @@ use crate::{
 #[repr(C)]
 pub(crate) struct Session<P: Process> {
     pub(super) mailbox: Mailbox<Arc<dyn Envelope<P>>>,
-    pub(super) core: AtomicRefCell<SyncWrapper<Core<P>>>,
     pub(super) life: Life,
+    pub(super) core: AtomicRefCell<SyncWrapper<Core<P>>>,
     pub(super) engine: Arc<Engine>,
     id: SessionId,
     /// The id is another one by now, in `side`.
@@ -252,9 +253,9 @@ impl<P: Process> Session<P> {
             self.spawn(future);
             return;
         }
-        let mut future = Box::pin(future);
+        let mut future = room::place(future);
         match poll_in_place(self.address(), false, future.as_mut()) {
-            Polled::Ready(()) => {}
+            Polled::Ready(()) => room::keep(future),
             Polled::Pending(_) => self.spawn(future),
             Polled::Panicked(panic) => std::panic::resume_unwind(panic),
         }
