@@ -82,11 +82,15 @@ fn gzip(bytes: &[u8]) -> Bytes {
 /// Whether `Accept-Encoding` names gzip, or all that it doesn't name, with a weight above zero.
 fn accepts_gzip(headers: &HeaderMap) -> bool {
     let lines = headers.get_all(header::ACCEPT_ENCODING).into_iter();
-    let codings = lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(','));
+    let codings = lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','));
     let (mut gzip, mut any) = (None, false);
     for coding in codings {
         let (name, parameters) = coding.split_once(';').unwrap_or((coding, ""));
-        let weight = parameters.split_once('=').filter(|(q, _)| q.trim().eq_ignore_ascii_case("q"));
+        let weight = parameters
+            .split_once('=')
+            .filter(|(q, _)| q.trim().eq_ignore_ascii_case("q"));
         // What can't be read is no reason to send what may not be wanted.
         let wanted = weight.map_or(parameters.trim().is_empty(), |(_, weight)| {
             weight.trim().parse::<f32>().is_ok_and(|weight| weight > 0.0)

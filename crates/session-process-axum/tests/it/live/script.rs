@@ -28,7 +28,9 @@ async fn whoever_accepts_gzip_gets_three_kilobytes() {
     assert_eq!(parts.headers[header::CONTENT_LENGTH], body.len().to_string());
     assert!(body.len() < 3_500, "the documents say 3 kB: {}", body.len());
     let mut text = String::new();
-    flate2::read::GzDecoder::new(&body[..]).read_to_string(&mut text).unwrap();
+    flate2::read::GzDecoder::new(&body[..])
+        .read_to_string(&mut text)
+        .unwrap();
     assert_eq!(text, SOURCE);
 }
 
@@ -49,7 +51,10 @@ async fn caches_are_told_that_there_are_two_of_it() {
             let (parts, _) = asked(method, &[accept]).await;
             assert_eq!(parts.headers[header::VARY], "accept-encoding");
             assert_eq!(parts.headers[header::CONTENT_TYPE], "text/javascript; charset=utf-8");
-            assert_eq!(parts.headers[header::CACHE_CONTROL], "public, max-age=31536000, immutable");
+            assert_eq!(
+                parts.headers[header::CACHE_CONTROL],
+                "public, max-age=31536000, immutable"
+            );
         }
     }
 }
