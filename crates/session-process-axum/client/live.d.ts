@@ -67,7 +67,7 @@ export interface Live<State> extends AsyncIterable<State> {
   /**
    * Sends the process a message.
    * @throws an `Error` with `code`, and `status` where it went by POST. `conflict`: another node was ahead, and nothing of
-   * it was done; send it again.
+   * it is in the session; send it again.
    */
   send(name: string, data?: unknown): Promise<unknown>;
 }
