@@ -9,7 +9,10 @@ export type Status = "connecting" | "open" | "waiting" | "expired" | "closed";
 
 export interface Event { name: string; data: unknown }
 
-/** How long until the session expires; `null`: somebody used it, and it doesn't expire soon any more. */
+/**
+ * How long until the session expires, told again when that changes; `null`: somebody used it, and it doesn't expire soon
+ * any more.
+ */
 export interface Expiring { in_ms: number | null; kind: "idle" | "absolute" }
 
 export interface Link {
@@ -63,7 +66,8 @@ export interface Live<State> extends AsyncIterable<State> {
   active(): void;
   /**
    * Sends the process a message.
-   * @throws an `Error` with `code`, and `status` where it went by POST.
+   * @throws an `Error` with `code`, and `status` where it went by POST. `conflict`: another node was ahead, and nothing of
+   * it is in the session; send it again.
    */
   send(name: string, data?: unknown): Promise<unknown>;
 }

@@ -270,10 +270,12 @@ impl IntoResponse for Error {
         let source = std::error::Error::source(&self).map(tracing::field::display);
         if status == StatusCode::INTERNAL_SERVER_ERROR {
             tracing::error!(error = %self, source, "session failed");
-        } else if matches!(
-            self,
-            Self::Store { .. } | Self::NotLoaded { .. } | Self::NotSaved { .. }
-        ) {
+        } else if status != StatusCode::CONFLICT
+            && matches!(
+                self,
+                Self::Store { .. } | Self::NotLoaded { .. } | Self::NotSaved { .. }
+            )
+        {
             // Somebody has to see to the store.
             tracing::warn!(error = %self, source, status = status.as_u16(), "session store failed");
         } else {
@@ -415,6 +417,8 @@ impl Error {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
     use super::*;
 
     fn id() -> SessionId {
@@ -509,6 +513,38 @@ mod tests {
             assert_eq!(response.status(), status);
             let header = response.headers().get(header::RETRY_AFTER);
             assert_eq!(header.map(|value| value.to_str().unwrap()), after);
+        }
+    }
+
+    #[test]
+    fn a_store_that_failed_is_a_warning_and_a_node_that_was_first_is_none() {
+        let warned = |source| {
+            let (lines, id) = (Arc::new(Mutex::new(Vec::<u8>::new())), id());
+            let writer = Arc::clone(&lines);
+            let subscriber = tracing_subscriber::fmt()
+                .with_max_level(tracing::Level::WARN)
+                .with_writer(move || Lines(Arc::clone(&writer)))
+                .finish();
+            tracing::subscriber::with_default(subscriber, || Error::NotSaved { id, source }.into_response());
+            let lines = lines.lock().unwrap();
+            String::from_utf8(lines.clone())
+                .unwrap()
+                .contains("session store failed")
+        };
+        assert!(warned(SaveError::Store(StoreError::Timeout { context: "commit" })));
+        assert!(!warned(SaveError::Conflict));
+    }
+
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
         }
     }
 

@@ -256,6 +256,21 @@ impl<P: Process> Session<P> {
         Ok(())
     }
 
+    /// Starts the session, unless there is one, and so sets its cookie: where a page is to have one before its first
+    /// message, as live pages do. Returns whether there was none.
+    ///
+    /// # Errors
+    /// As [`start_with`](Self::start_with).
+    ///
+    /// # Cancel safety
+    /// As [`start_with`](Self::start_with).
+    pub async fn start(&self) -> Result<bool, Error>
+    where
+        P: Init,
+    {
+        self.start_with(()).await
+    }
+
     /// Starts the session with arguments, unless there is one. Returns whether there was none.
     ///
     /// # Errors

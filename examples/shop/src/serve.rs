@@ -107,11 +107,11 @@ pub(crate) async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     }
 
     let report = shop.sessions().shutdown(DRAIN).await;
-    say(format_args!(
-        "stopped: {} sessions ended, {} cut off",
-        report.ended,
-        report.cut.len()
-    ))?;
+    let ended = match report.ended {
+        1 => "1 session".to_owned(),
+        many => format!("{many} sessions"),
+    };
+    say(format_args!("stopped: {ended} ended, {} cut off", report.cut.len()))?;
     for session in report.cut {
         say(format_args!("cut off: {session}"))?;
     }

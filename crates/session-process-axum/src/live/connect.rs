@@ -18,6 +18,7 @@ use super::{
     hub::{End, Hub},
     page::{Page, Transport},
     pages::{Open, Refused},
+    sends::words,
     socket,
     stream::Stream,
     watch::Watch,
@@ -138,35 +139,55 @@ async fn observe<P: Process>(live: &Live<P>, hub: &Arc<Hub>) -> Result<(), Error
         })
 }
 
-impl Refusal {
-    /// The status, a word, and when to come back.
-    pub(super) fn says(&self) -> (StatusCode, &'static str, Option<Duration>) {
-        let soon = Some(Duration::from_secs(1));
-        match self {
-            Self::Origin => (StatusCode::FORBIDDEN, "origin", None),
-            Self::NoLayer(_) => (StatusCode::INTERNAL_SERVER_ERROR, "no_layer", None),
-            Self::NoSession => (StatusCode::UNAUTHORIZED, "no_session", None),
-            Self::TooMany => (StatusCode::TOO_MANY_REQUESTS, "too_many", Some(Duration::from_secs(30))),
-            Self::NotNow => (StatusCode::SERVICE_UNAVAILABLE, "not_now", soon),
-            Self::ViewFailed => (StatusCode::INTERNAL_SERVER_ERROR, "error", None),
-            Self::Error(error) => (error.status(), "error", error.retry_after()),
-        }
-    }
-}
-
 impl IntoResponse for Refusal {
+    /// In one form with what is wrong with a frame: `{"error": {"code", "message"}}`.
     fn into_response(self) -> Response {
-        let (status, reason, retry_after) = self.says();
-        match self {
+        let soon = Some(Duration::from_secs(1));
+        let (status, code, message, retry_after) = match self {
+            Self::Origin => (StatusCode::FORBIDDEN, "origin", "this page is of another site", None),
+            Self::NoSession => (StatusCode::UNAUTHORIZED, "no_session", "there is no session", None),
+            Self::TooMany => {
+                let later = Some(Duration::from_secs(30));
+                (
+                    StatusCode::TOO_MANY_REQUESTS,
+                    "too_many",
+                    "too many pages are open",
+                    later,
+                )
+            }
+            Self::NotNow => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "not_now",
+                "try again in a moment",
+                soon,
+            ),
+            Self::ViewFailed => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "internal",
+                "the server made a mistake",
+                None,
+            ),
             Self::NoLayer(missing) => return missing.into_response(),
-            Self::Error(error) => return error.into_response(),
-            _ => {}
-        }
-        let mut response = (status, Json(json!({ "reason": reason }))).into_response();
+            Self::Error(error) => {
+                let (code, message) = words(error.status());
+                // It logs itself, and knows when to come back.
+                let (parts, _) = error.into_response().into_parts();
+                let mut response = (parts.status, wrong(code, message)).into_response();
+                if let Some(after) = parts.headers.get(header::RETRY_AFTER) {
+                    response.headers_mut().insert(header::RETRY_AFTER, after.clone());
+                }
+                return response;
+            }
+        };
+        let mut response = (status, wrong(code, message)).into_response();
         if let Some(after) = retry_after {
             let headers = response.headers_mut();
             headers.insert(header::RETRY_AFTER, HeaderValue::from(after.as_secs()));
         }
         response
     }
+}
+
+fn wrong(code: &str, message: &str) -> Json<serde_json::Value> {
+    Json(json!({ "error": { "code": code, "message": message } }))
 }

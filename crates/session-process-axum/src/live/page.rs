@@ -16,6 +16,8 @@ use super::{
     hub::{End, Hub, Next, Seat, last_frame},
 };
 
+const SECOND: Duration = Duration::from_secs(1);
+
 /// What carries a page's frames, and what it is called in events.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Transport {
@@ -44,7 +46,8 @@ pub(super) struct Page {
     look_at: Instant,
     /// A view that is newer than this one waits until then.
     pace_until: Option<Instant>,
-    warned: bool,
+    /// The end of its session that the page was warned of, counted from the start of that; `None`: not warned.
+    warned: Option<Duration>,
     /// Until it is told.
     hello: Option<Frame>,
     over: bool,
@@ -79,7 +82,7 @@ impl Page {
             ping_at: now + heartbeat,
             look_at: now,
             pace_until: None,
-            warned: false,
+            warned: None,
             over: false,
             transport,
             resume: outcome(resume, resumed),
@@ -193,7 +196,7 @@ impl Page {
         let limits = &self.shared.limits;
         let Ok(stats) = self.shared.sessions.session_stats(&self.hub.id) else {
             // It has just expired or ended, and the page is told that in a moment. Not that it has time again.
-            self.look_at = now + limits.heartbeat.max(Duration::from_secs(1));
+            self.look_at = now + limits.heartbeat.max(SECOND);
             return None;
         };
         let left = stats.expires_in;
@@ -203,19 +206,19 @@ impl Page {
         };
         // Use puts it off, so it is looked at again in any case.
         let again = left.map_or(limits.heartbeat, |left| left.saturating_sub(limits.warning));
-        self.look_at = now + again.clamp(Duration::from_secs(1), limits.heartbeat.max(Duration::from_secs(1)));
-        let soon = left.filter(|left| *left <= limits.warning);
-        match (soon, self.warned) {
-            (Some(left), false) => {
-                self.warned = true;
-                Some(Frame::expiring(Some(left), kind))
-            }
-            (None, true) => {
-                self.warned = false;
-                Some(Frame::expiring(None, kind))
-            }
-            _ => None,
+        self.look_at = now + again.clamp(SECOND, limits.heartbeat.max(SECOND));
+        let Some(left) = left.filter(|left| *left <= limits.warning) else {
+            return self.warned.take().map(|_| Frame::expiring(None, kind));
+        };
+        // On the session's own clock, so it stays the same until somebody uses the session or sets its limits; or until it is
+        // past, which a session is that is at work.
+        let end = stats.age + left;
+        let is_told = |told: Duration| left.is_zero() || told.abs_diff(end) < SECOND;
+        if self.warned.is_some_and(is_told) {
+            return None;
         }
+        self.warned = Some(end);
+        Some(Frame::expiring(Some(left), kind))
     }
 
     fn set_timer(&mut self) {

@@ -132,18 +132,22 @@ impl SendError {
 impl From<Error> for SendError {
     fn from(error: Error) -> Self {
         let status = error.status();
-        // What went wrong inside is for the log.
-        let (code, message) = match status {
-            StatusCode::UNAUTHORIZED => ("no_session", "the session has ended"),
-            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => ("busy", "try again in a moment"),
-            StatusCode::GATEWAY_TIMEOUT => ("timeout", "there was no answer in time"),
-            StatusCode::CONFLICT => ("conflict", "somebody else was first: try again"),
-            _ => ("internal", "the server made a mistake"),
-        };
+        let (code, message) = words(status);
         if code == "internal" {
             tracing::error!(%error, "a message of a page failed");
         }
         Self::new(status, code, message)
+    }
+}
+
+/// What a page is told of an [`Error`] with this status. What went wrong inside is for the log.
+pub(super) fn words(status: StatusCode) -> (&'static str, &'static str) {
+    match status {
+        StatusCode::UNAUTHORIZED => ("no_session", "the session has ended"),
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => ("busy", "try again in a moment"),
+        StatusCode::GATEWAY_TIMEOUT => ("timeout", "there was no answer in time"),
+        StatusCode::CONFLICT => ("conflict", "somebody else was first: try again"),
+        _ => ("internal", "the server made a mistake"),
     }
 }
 

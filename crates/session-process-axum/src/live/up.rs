@@ -32,12 +32,12 @@ pub(super) async fn up<P: Process>(State(live): State<Live<P>>, request: Request
     };
     let slot = match Slot::of(&parts) {
         Ok(slot) => slot,
-        Err(missing) => return missing.into_response(),
+        Err(missing) => return Refusal::NoLayer(missing).into_response(),
     };
     let id = match slot.current().await {
         Ok(Some(id)) => id,
         Ok(None) => return Refusal::NoSession.into_response(),
-        Err(error) => return error.into_response(),
+        Err(error) => return Refusal::Error(error).into_response(),
     };
     if !live.admits_frame(&id) {
         let mut response = wrong(StatusCode::TOO_MANY_REQUESTS, "too_fast", "fewer frames, please");

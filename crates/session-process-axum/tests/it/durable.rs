@@ -212,7 +212,7 @@ fn routes() -> Router {
         )
         .route(
             "/start",
-            post(|session: Session<Ledger>| async move { session.start_with(()).await.map(|new| new.to_string()) }),
+            post(|session: Session<Ledger>| async move { session.start().await.map(|new| new.to_string()) }),
         )
         .route(
             "/optional",

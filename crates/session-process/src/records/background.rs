@@ -24,7 +24,10 @@ const BACK_OFF: (Duration, Duration) = (Duration::from_millis(500), Duration::fr
 /// Starts the tasks. They end when `closing` says so or its sender is gone.
 pub(super) fn start(core: &Arc<Core>, closing: &watch::Receiver<bool>) {
     let changes = core.backend.store.changes();
-    let listener = Listener(Arc::clone(core));
+    let listener = Listener {
+        core: Arc::clone(core),
+        closing: closing.clone(),
+    };
     core.runtime.spawn(until(closing.clone(), listener.listen(changes)));
     core.runtime.spawn(until(closing.clone(), flush(Arc::clone(core))));
     if let Some(interval) = core.config.cleanup_interval {
@@ -45,7 +48,10 @@ async fn until(mut closing: watch::Receiver<bool>, task: impl Future<Output = ()
     .await;
 }
 
-struct Listener(Arc<Core>);
+struct Listener {
+    core: Arc<Core>,
+    closing: watch::Receiver<bool>,
+}
 
 impl Listener {
     async fn listen(self, mut changes: Box<dyn Changes>) {
@@ -55,7 +61,7 @@ impl Listener {
     }
 
     fn hear(&self, notice: &Notice) {
-        let core = &self.0;
+        let core = &self.core;
         match *notice {
             Notice::Changed { key, version } => {
                 core.endings.disclaim(&key);
@@ -96,8 +102,12 @@ impl Listener {
 /// The stream ended, the store panicked, or the records are closing.
 impl Drop for Listener {
     fn drop(&mut self) {
-        self.0.cache.distrust();
-        self.0.events.emit(|| Event::RecordCacheCleared { reason: "deaf" });
+        self.core.cache.distrust();
+        // An error: the records are gone, and nobody reads them. Neither is news to anybody.
+        let closing = *self.closing.borrow() || self.closing.has_changed().is_err();
+        if !closing {
+            self.core.events.emit(|| Event::RecordCacheCleared { reason: "deaf" });
+        }
     }
 }
 

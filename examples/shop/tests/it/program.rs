@@ -84,7 +84,7 @@ fn a_cart_survives_an_orderly_restart_in_the_data_directory() {
     let program = Program::with(&arguments);
     let mut client = Client::new(&program.url, "");
     client.post("/api/cart", r#"{"item": "mug"}"#);
-    let (status, words) = program.stop();
+    let (status, words, _) = program.stop();
     assert_eq!(status, Some(0));
     assert!(
         words.contains("sessions are in ") && words.contains("shop.db"),
@@ -105,9 +105,11 @@ fn a_signal_ends_it_in_order_also_with_open_connections() {
     let silent = TcpStream::connect(program.url.strip_prefix("http://").unwrap()).unwrap();
 
     let asked = Instant::now();
-    let (status, words) = program.stop();
+    let (status, words, log) = program.stop();
     assert_eq!(status, Some(0));
-    assert!(words.contains("stopped: 1 sessions ended, 0 cut off"), "{words}");
+    assert!(words.contains("stopped: 1 session ended, 0 cut off"), "{words}");
+    let warnings: Vec<_> = log.lines().filter(|line| line.contains("WARN")).collect();
+    assert_eq!(warnings.len(), 1, "one, of cookies on plain http: {log}");
     assert!(asked.elapsed() < Duration::from_secs(10));
     drop(silent);
 }

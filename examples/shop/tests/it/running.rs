@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Read},
     process::{Child, ChildStdout, Command, Stdio},
+    thread::JoinHandle,
     time::Duration,
 };
 
@@ -15,6 +16,8 @@ const MEMORY: [&str; 2] = ["--store", "memory"];
 pub(crate) struct Program {
     child: Child,
     stdout: BufReader<ChildStdout>,
+    /// What it logs, read all the time so that it never waits for us. None: stopped.
+    log: Option<JoinHandle<String>>,
     pub(crate) url: String,
 }
 
@@ -28,15 +31,26 @@ impl Program {
             .args(["--port", "0"])
             .args(arguments)
             .stdout(Stdio::piped())
-            .stderr(Stdio::null())
+            .stderr(Stdio::piped())
             .spawn()
             .unwrap();
+        let mut stderr = child.stderr.take().unwrap();
+        let log = std::thread::spawn(move || {
+            let mut log = String::new();
+            stderr.read_to_string(&mut log).unwrap();
+            log
+        });
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();
         let url = line.strip_prefix("listening on ").unwrap().trim_end().to_owned();
         assert!(url.starts_with("http://127.0.0.1:"), "{url}");
-        Self { child, stdout, url }
+        Self {
+            child,
+            stdout,
+            log: Some(log),
+            url,
+        }
     }
 
     /// As a crash or a power cut of the machine would: nothing of it runs any more.
@@ -45,13 +59,15 @@ impl Program {
         self.child.wait().unwrap();
     }
 
-    /// Asks it to stop, and returns its status and its last words.
-    pub(crate) fn stop(mut self) -> (Option<i32>, String) {
+    /// Asks it to stop, and returns its status, its last words and all that it has logged.
+    pub(crate) fn stop(mut self) -> (Option<i32>, String, String) {
         let id = self.child.id().to_string();
         assert!(Command::new("kill").args(["-TERM", &id]).status().unwrap().success());
         let mut rest = String::new();
         self.stdout.read_to_string(&mut rest).unwrap();
-        (self.child.wait().unwrap().code(), rest)
+        let status = self.child.wait().unwrap().code();
+        let log = self.log.take().unwrap().join().unwrap();
+        (status, rest, log)
     }
 }
 

@@ -10,6 +10,7 @@ mod parity;
 mod proxy;
 mod renewal;
 mod resume;
+mod script;
 mod security;
 mod sends;
 mod socket;

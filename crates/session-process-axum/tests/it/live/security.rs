@@ -192,6 +192,24 @@ async fn line_42_a_page_is_warned_before_its_session_expires_and_told_when_it_is
 }
 
 #[tokio::test(start_paused = true)]
+async fn line_42_a_page_that_was_warned_is_told_the_newest_end_though_it_is_near_as_well() {
+    // The idle timeout of a minute is within it: every use leaves the session near its end.
+    let site = Site::with(|live| live.with_warning(SECOND * 90));
+    let mut client = site.visitor().await;
+    let mut page = site.open(&client).await;
+    page.greeted().await;
+    assert_eq!(page.frame("expiring").await["in_ms"], 60_000);
+    // It looks once a second.
+    let none = async |page: &mut Page| tokio::time::timeout(SECOND * 5, page.any()).await.is_err();
+    site.clock.advance(SECOND * 30);
+    assert!(none(&mut page).await, "the same end, and told");
+    client.post("/touch").await;
+    assert_eq!(page.frame("expiring").await["in_ms"], 60_000);
+    site.clock.advance(SECOND * 59);
+    assert!(none(&mut page).await, "the same end, and told");
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_frame_and_no_answer_holds_the_id() {
     let site = Site::with(|live| live.with_user(|_| Some("ann".to_owned())));
     let mut client = site.visitor().await;

@@ -36,8 +36,9 @@ async fn what_is_wrong_with_a_message_is_said_and_changes_nothing() {
         );
     }
     for frame in [json!({"t": "steal"}), json!(1), json!({"t": "send"}), json!([])] {
-        let (status, _) = up(&site.app, &client, &frame).await;
+        let (status, answer) = up(&site.app, &client, &frame).await;
         assert_eq!(status, StatusCode::BAD_REQUEST, "{frame}");
+        assert_eq!(answer["error"]["code"], "malformed");
     }
     let json = [("content-type", "application/json")];
     assert_eq!(
@@ -46,16 +47,21 @@ async fn what_is_wrong_with_a_message_is_said_and_changes_nothing() {
     );
     let form = [("content-type", "text/plain")];
     let frame = br#"{"t":"send","name":"add","data":1}"#.to_vec();
-    let (status, _) = post(&site.app, &client, frame, &form).await;
+    let (status, answer) = post(&site.app, &client, frame, &form).await;
     assert_eq!(status, StatusCode::UNSUPPORTED_MEDIA_TYPE);
+    assert_eq!(answer["error"]["code"], "media_type");
 }
 
 #[tokio::test(start_paused = true)]
 async fn nobody_sends_without_a_session_and_none_begins() {
     let site = Site::new();
     let nobody = Client::new(&site.app);
-    let (status, _) = up(&site.app, &nobody, &json!({"t": "send", "name": "add", "data": 4})).await;
+    let (status, answer) = up(&site.app, &nobody, &json!({"t": "send", "name": "add", "data": 4})).await;
     assert_eq!(status, StatusCode::UNAUTHORIZED);
+    assert_eq!(
+        answer,
+        json!({"error": {"code": "no_session", "message": "there is no session"}})
+    );
     assert_eq!(site.sessions.stats().sessions, 0);
 }
 
@@ -75,6 +81,38 @@ async fn active_is_a_use_once_in_thirty_seconds() {
     tokio::time::advance(SECOND * 20).await;
     up(&site.app, &client, &active).await;
     assert_eq!(idle(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_is_turned_away_is_told_in_the_form_of_an_answer() {
+    let site = Site::with(|live| live.with_max_pages(1, 10, 10));
+    let (client, nobody) = (site.visitor().await, Client::new(&site.app));
+    let foreign = [("origin", "https://evil.example")];
+    for (client, more, status, code) in [
+        (&nobody, &[][..], StatusCode::UNAUTHORIZED, "no_session"),
+        (&client, &foreign, StatusCode::FORBIDDEN, "origin"),
+    ] {
+        let answer = crate::support::send(&site.app, request(client, more)).await;
+        assert_eq!((answer.status, code_of(&answer.body)), (status, code.to_owned()));
+    }
+    let _open = site.open(&client).await;
+    let answer = crate::support::send(&site.app, request(&client, &[])).await;
+    assert_eq!(
+        (answer.status, code_of(&answer.body)),
+        (StatusCode::TOO_MANY_REQUESTS, "too_many".to_owned())
+    );
+    assert_eq!(answer.headers[header::RETRY_AFTER], "30");
+    site.live.pages().close();
+    let answer = crate::support::send(&site.app, request(&client, &[])).await;
+    assert_eq!(
+        (answer.status, code_of(&answer.body)),
+        (StatusCode::SERVICE_UNAVAILABLE, "not_now".to_owned())
+    );
+}
+
+fn code_of(body: &str) -> String {
+    let body: Value = serde_json::from_str(body).unwrap();
+    body["error"]["code"].as_str().unwrap().to_owned()
 }
 
 mod malformed {

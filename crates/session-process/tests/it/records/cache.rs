@@ -208,6 +208,26 @@ async fn when_changes_cannot_be_heard_any_more_nothing_is_served_from_the_cache(
 }
 
 #[tokio::test]
+async fn a_shutdown_serves_nothing_from_the_cache_afterwards_and_is_no_alarm() {
+    let bench = Bench::new();
+    let id = bench.session().await;
+    let mut events = bench.records.events();
+    assert_eq!(read(&bench.records, &id).await, Some(0));
+    bench.records.shutdown(MINUTE).await.unwrap();
+    // The task that listens ends on its own.
+    while bench.records.stats().cache_in_use {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(read(&bench.records, &id).await, Some(0), "from the store");
+    drop(bench);
+    let alarm = events.find(|event| match event {
+        Event::RecordCacheCleared { reason } => Some(*reason),
+        _ => None,
+    });
+    assert_eq!(alarm.await, None);
+}
+
+#[tokio::test]
 async fn while_the_store_is_deaf_every_read_asks_it_and_the_cache_starts_afresh_afterwards() {
     let bench = Bench::new();
     let other = bench.another();
