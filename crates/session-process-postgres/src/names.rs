@@ -134,11 +134,12 @@ impl Names {
             ("{by_user}", self.bare("session_by_user")),
             ("{by_group}", self.bare("session_by_group")),
             ("{by_sweep}", self.bare("session_by_sweep")),
+            ("{by_first}", self.bare("session_by_first")),
             ("{channel_literal}", literal(&self.channel())),
             (
                 "{columns}",
                 "key, version, epoch, born, user_id, group_id, label, created_at, accessed_at, expires_at, \
-                 idle_timeout, attributes"
+                 idle_timeout, attributes, first_key"
                     .to_owned(),
             ),
             (

@@ -20,7 +20,8 @@ pub(in crate::engine) async fn is_used_elsewhere<P: Process>(session: &Session<P
     let Some(kept) = &session.kept else { return false };
     let key = kept.place.lock().await.key;
     match kept.records.record(key).await {
-        Ok(None) => false,
+        // Or it has another id, where it is used.
+        Ok(None) => matches!(kept.locate().await, Ok(Some(_))),
         Ok(Some(record)) => {
             let (idle_timeout, _) = session.life.limits(session.engine.now());
             let unused = kept.records.now().saturating_since(record.accessed_at);

@@ -49,7 +49,8 @@ impl Tricky {
         }
     }
 
-    /// From now on the store stops at this point: `load`, `loaded`, `commit`, `committed`, `touch`, `delete_expired`.
+    /// From now on the store stops at this point: `load`, `loaded`, `commit`, `committed`, `touch`, `delete_expired`,
+    /// `locate`.
     pub(crate) fn gate(&self, point: &'static str) -> Gate {
         let gate = Gate::new();
         self.gates.lock().unwrap().insert(point, gate.clone());
@@ -156,6 +157,16 @@ impl SessionStore for Tricky {
             let page = self.inner.list(owner, after, limit).await?;
             self.at("listed").await?;
             Ok(page)
+        })
+    }
+
+    fn locate<'a>(
+        &'a self,
+        first_keys: &'a [SessionKey],
+    ) -> BoxFuture<'a, Result<Vec<Option<SessionKey>>, StoreError>> {
+        Box::pin(async move {
+            self.at("locate").await?;
+            self.inner.locate(first_keys).await
         })
     }
 
