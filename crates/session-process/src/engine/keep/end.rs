@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Alarm, Keep, Writing, durable, retry_after, snapshot,
+    Alarm, Keep, RETRY, Writing, durable, snapshot,
     write::{is_open, tell_failed},
 };
 use crate::{EndReason, Process, SaveError, clock::nanos, durability::Pace, engine::session::Session};
@@ -109,7 +109,7 @@ pub(in crate::engine) async fn end<P: Process>(
         let again = session
             .engine
             .now()
-            .saturating_add(nanos(retry_after(failures).min(LAST_TRIES)));
+            .saturating_add(nanos(RETRY.wait(failures).min(LAST_TRIES)));
         if !outcome.as_ref().is_err_and(is_open) || again >= session.engine.shut_down_by() {
             break outcome;
         }

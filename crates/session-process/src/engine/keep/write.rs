@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Alarm, Batch, Writing, durable, retry_after, set_alarm, snapshot};
+use super::{Alarm, Batch, RETRY, Writing, durable, set_alarm, snapshot};
 use crate::{
     EndReason, Process, SaveError,
     durability::Pace,
@@ -162,7 +162,7 @@ async fn settle<P: Process>(session: &Arc<Session<P>>, rings: bool) {
             // In a batch of its own: this one has its outcome, and would tell it of the next write too.
             keep.open.get_or_insert_with(Batch::new);
             batch.settle(Err(error));
-            let wait = retry_after(keep.failures);
+            let wait = RETRY.wait(keep.failures);
             keep.failures += 1;
             set_alarm(session, keep, wait);
         }
