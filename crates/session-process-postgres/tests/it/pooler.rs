@@ -22,7 +22,7 @@ use testkit::{
 };
 
 use crate::{
-    support::Fresh,
+    support::{Fresh, records},
     traffic::{TIMEOUT, Traffic},
 };
 
@@ -146,10 +146,7 @@ async fn a_database_that_is_away_behind_a_pooler_is_an_error_in_time_and_nothing
     let pooler = Pooler::before(&database.config()).await;
     let traffic = Traffic::begin(&[polls(&pooler, &database).await, polls(&pooler, &database).await]).await;
     let other = polls(&pooler, &database).await;
-    let records = SessionRecords::builder(other.clone())
-        .cleanup_interval(None)
-        .build()
-        .unwrap();
+    let records = records(&other);
     let id = records.create(NewSession::new()).await.unwrap().id;
     traffic.flows([0, 1]).await;
     tokio::task::block_in_place(|| server.stop());
@@ -234,7 +231,7 @@ async fn a_row_that_somebody_locks_holds_up_nobody_else_behind_a_pooler() {
         .open()
         .await
         .unwrap();
-    let records = SessionRecords::builder(store).cleanup_interval(None).build().unwrap();
+    let records = records(&store);
     let locked = records.create(NewSession::new()).await.unwrap().id;
     let mut admin = database.connect().await;
     let transaction = admin.transaction().await.unwrap();
@@ -292,10 +289,7 @@ async fn a_listener_at_another_database_is_noticed() {
         .open()
         .await
         .unwrap();
-    let records = SessionRecords::builder(store.clone())
-        .cleanup_interval(None)
-        .build()
-        .unwrap();
+    let records = records(&store);
     let id = records.create(NewSession::new()).await.unwrap().id;
     assert!(records.get(&id).await.unwrap().is_some());
     assert!(!store.health().await.cache.is_trusted() && !records.stats().cache_in_use);
@@ -408,7 +402,7 @@ async fn a_process_ends_here_when_its_session_ends_elsewhere_and_sleeps_when_tha
     let mut nodes = Vec::new();
     for _ in 0..2 {
         let store = polls(&pooler, &database).await;
-        let records = SessionRecords::builder(store).cleanup_interval(None).build().unwrap();
+        let records = records(&store);
         let hooks = Hooks::default();
         let sessions = Sessions::<Visit>::builder().records(records).extension(hooks.clone());
         nodes.push((sessions.build().unwrap(), hooks));
