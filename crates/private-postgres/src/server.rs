@@ -76,7 +76,10 @@ const WATCHER: &str = r#"
 exec 9>"$1/watched"; flock -n 9 || exit 0
 while [ -d "$1" ]; do
     flock -x "$1/alive" true || exit 0
-    sleep "$2"
+    # Whoever ended the server takes the folder along: nothing is left to wait for.
+    left=$(($2 * 10))
+    while [ "$left" -gt 0 ] && [ -d "$1" ]; do sleep 0.1; left=$((left - 1)); done
+    [ -d "$1" ] || exit 0
     exec 8>"$1/starting"; flock -x 8
     exec 7>"$1/alive"
     if flock -n -x 7; then

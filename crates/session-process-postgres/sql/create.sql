@@ -11,7 +11,7 @@ WITH t AS MATERIALIZED ({now}), changed AS (
             AS u (key, user_id, group_id, label, expires_at, idle_timeout, attributes, attributes_end, kind, schema,
                   snapshot)) AS g
     ON CONFLICT (key) DO UPDATE SET
-        version = excluded.version, born = excluded.born, epoch = 0, created_at = excluded.created_at,
+        version = excluded.version, born = excluded.born, epoch = 0, first_key = NULL, created_at = excluded.created_at,
         accessed_at = excluded.accessed_at, expires_at = excluded.expires_at, idle_timeout = excluded.idle_timeout,
         ends_at = excluded.ends_at, sweep_at = excluded.sweep_at, attributes_end = excluded.attributes_end,
         user_id = excluded.user_id, group_id = excluded.group_id, label = excluded.label,

@@ -23,7 +23,7 @@ use crate::{
     connect::Connect,
     error::store_error,
     health::{Reach, Seat},
-    names::Names,
+    names::{Names, clock},
     recent::Recent,
 };
 
@@ -31,7 +31,7 @@ use crate::{
 pub(crate) const BACK_OFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
 
 /// What the database's clock says.
-pub(crate) const CLOCK: &str = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint";
+pub(crate) const CLOCK: &str = concat!("SELECT ", clock!());
 
 /// How connections are made, and what all of them share.
 pub(crate) struct Connector {

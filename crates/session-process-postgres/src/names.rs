@@ -12,6 +12,14 @@ const LONGEST: &str = "session_by_sweep";
 /// 8,000 bytes.
 pub(crate) const TOGETHER: usize = 140;
 
+/// What the database's clock says, in SQL: microseconds since 1970, as late as can be.
+macro_rules! clock {
+    () => {
+        "(extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+    };
+}
+pub(crate) use clock;
+
 #[derive(Debug, Clone)]
 pub(crate) struct Names {
     pub(crate) schema: String,
@@ -127,24 +135,19 @@ impl Names {
                 format!("{}::regclass", literal(&self.qualified("lock_token"))),
             ),
             // As late as can be, where {now} is the same for a whole statement.
-            (
-                "{clock}",
-                "((extract(epoch FROM clock_timestamp()) * 1000000)::bigint + $1::bigint)".to_owned(),
-            ),
+            ("{clock}", concat!("(", clock!(), " + $1::bigint)").to_owned()),
             ("{by_user}", self.bare("session_by_user")),
             ("{by_group}", self.bare("session_by_group")),
             ("{by_sweep}", self.bare("session_by_sweep")),
+            ("{by_first}", self.bare("session_by_first")),
             ("{channel_literal}", literal(&self.channel())),
             (
                 "{columns}",
                 "key, version, epoch, born, user_id, group_id, label, created_at, accessed_at, expires_at, \
-                 idle_timeout, attributes"
+                 idle_timeout, attributes, first_key"
                     .to_owned(),
             ),
-            (
-                "{now}",
-                "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint + $1::bigint AS now".to_owned(),
-            ),
+            ("{now}", concat!("SELECT ", clock!(), " + $1::bigint AS now").to_owned()),
             (
                 "{edited_end}",
                 ends(

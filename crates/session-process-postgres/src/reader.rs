@@ -28,6 +28,7 @@ pub(crate) enum Read {
         oneshot::Sender<Result<Vec<Option<Record>>, StoreError>>,
     ),
     List(Page, oneshot::Sender<Result<Vec<Record>, StoreError>>),
+    Locate(FirstKeys, oneshot::Sender<Result<Vec<Option<SessionKey>>, StoreError>>),
 }
 
 impl Read {
@@ -36,9 +37,14 @@ impl Read {
         match self {
             Self::Load(_, reply) => drop(reply.send(Err(error))),
             Self::List(_, reply) => drop(reply.send(Err(error))),
+            Self::Locate(_, reply) => drop(reply.send(Err(error))),
         }
     }
 }
+
+/// Keys under which sessions were created.
+#[derive(Debug)]
+pub(crate) struct FirstKeys(pub(crate) Vec<SessionKey>);
 
 /// A page of an owner's records.
 #[derive(Debug)]
@@ -50,6 +56,7 @@ pub(crate) struct Page {
 
 struct Statements {
     load: Statement,
+    locate: Statement,
     of_user: Statement,
     of_group: Statement,
     of_everyone: Statement,
@@ -60,14 +67,16 @@ impl Prepared for Statements {
         let list = include_str!("../sql/list.sql");
         let [user, group, everyone] = ["user_id = $4::text", "group_id = $4::text", "$4::text IS NULL"]
             .map(|owner| list.replace("{owner}", owner));
-        let (load, of_user, of_group, of_everyone) = tokio::try_join!(
+        let (load, locate, of_user, of_group, of_everyone) = tokio::try_join!(
             prepare(client, names, include_str!("../sql/load.sql")),
+            prepare(client, names, include_str!("../sql/locate.sql")),
             prepare(client, names, &user),
             prepare(client, names, &group),
             prepare(client, names, &everyone),
         )?;
         Ok(Self {
             load,
+            locate,
             of_user,
             of_group,
             of_everyone,
@@ -127,6 +136,10 @@ pub(crate) async fn run(connector: Arc<Connector>, queue: Arc<Queue<Read>>, mut 
                     Err(error) if link.is_away() => pass_on(Read::List(page, reply), error, &queue, &mut place),
                     answer => drop(reply.send(answer)),
                 },
+                Read::Locate(keys, reply) if !reply.is_closed() => match again(&mut link, &keys).await {
+                    Err(error) if link.is_away() => pass_on(Read::Locate(keys, reply), error, &queue, &mut place),
+                    answer => drop(reply.send(answer)),
+                },
                 _ => {}
             }
         }
@@ -151,6 +164,7 @@ fn pass_on(read: Read, error: StoreError, queue: &Queue<Read>, place: &mut Place
     }
     let weight = match &read {
         Read::Load(keys, _) => keys.len(),
+        Read::Locate(keys, _) => keys.0.len(),
         Read::List(..) => 1,
     };
     // An error: the queue is closed, or full. The caller learns of it by the reply that is dropped.
@@ -250,6 +264,28 @@ async fn again<Q: Question>(link: &mut Link<Statements>, question: &Q) -> Result
         }
     }
     Err(StoreError::Timeout { context: Q::CONTEXT })
+}
+
+impl Question for FirstKeys {
+    type Answer = Vec<Option<SessionKey>>;
+    const CONTEXT: &'static str = "locate";
+
+    async fn ask(&self, link: &mut Link<Statements>) -> Result<Self::Answer, StoreError> {
+        locate(link, &self.0).await
+    }
+}
+
+async fn locate(link: &mut Link<Statements>, first_keys: &[SessionKey]) -> Result<Vec<Option<SessionKey>>, StoreError> {
+    let shift = link.connector.clock.shift();
+    let (client, statements) = link.ready().await?;
+    let bytes: Vec<&[u8]> = first_keys.iter().map(|key| &key.as_bytes()[..]).collect();
+    let rows = client
+        .query(&statements.locate, &[&shift, &bytes])
+        .await
+        .map_err(|error| store_error("locate", error))?;
+    let pair = |row| Ok((row::key(row, 0)?, row::key(row, 1)?));
+    let found: HashMap<SessionKey, SessionKey> = rows.iter().map(pair).collect::<Result<_, StoreError>>()?;
+    Ok(first_keys.iter().map(|key| found.get(key).copied()).collect())
 }
 
 async fn load(

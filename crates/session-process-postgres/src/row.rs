@@ -40,15 +40,18 @@ pub(crate) fn record(row: &Row, with: With) -> Result<Record, StoreError> {
             error.column()
         ),
     })?;
+    if get::<Option<&[u8]>>(row, 12)?.is_some() {
+        record.first_key = self::key(row, 12)?;
+    }
     if with == With::Snapshot
-        && let Some(kind) = get::<Option<&str>>(row, 12)?
+        && let Some(kind) = get::<Option<&str>>(row, 13)?
     {
         record.snapshot = Some(Snapshot {
             kind: Arc::from(kind),
-            schema: u32::try_from(get::<i64>(row, 13)?).map_err(|_| StoreError::Corrupt {
+            schema: u32::try_from(get::<i64>(row, 14)?).map_err(|_| StoreError::Corrupt {
                 what: format!("the snapshot of {key:?} has a schema that is no number of a schema"),
             })?,
-            bytes: Arc::from(get::<&[u8]>(row, 14)?),
+            bytes: Arc::from(get::<&[u8]>(row, 15)?),
         });
     }
     Ok(record)

@@ -14,6 +14,7 @@ use crate::{OpenError, client::Client, names::Names};
 const STEPS: &[(&str, &str)] = &[
     ("0001_sessions", include_str!("../sql/0001_sessions.sql")),
     ("0002_locks", include_str!("../sql/0002_locks.sql")),
+    ("0003_first_keys", include_str!("../sql/0003_first_keys.sql")),
 ];
 
 /// How long all steps may take. Milliseconds, for tables without rows; a machine that starts many nodes at once is busy.

@@ -29,7 +29,7 @@ use crate::{
     names::Names,
     poller::Poller,
     queue::Queue,
-    reader::{self, Page, Read, Serving},
+    reader::{self, FirstKeys, Page, Read, Serving},
     recent::Recent,
     schema,
     sweeper::{Chore, Sweeper},
@@ -437,6 +437,21 @@ impl SessionStore for PostgresStore {
             };
             let (reply, answer) = oneshot::channel();
             self.0.reads.push(1, Read::List(page, reply))?;
+            self.0.answer(answer).await
+        })
+    }
+
+    fn locate<'a>(
+        &'a self,
+        first_keys: &'a [SessionKey],
+    ) -> BoxFuture<'a, Result<Vec<Option<SessionKey>>, StoreError>> {
+        Box::pin(async move {
+            if first_keys.is_empty() {
+                return Ok(Vec::new());
+            }
+            let (reply, answer) = oneshot::channel();
+            let keys = FirstKeys(first_keys.to_vec());
+            self.0.reads.push(first_keys.len(), Read::Locate(keys, reply))?;
             self.0.answer(answer).await
         })
     }

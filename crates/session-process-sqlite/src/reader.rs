@@ -23,6 +23,10 @@ pub(crate) enum Read {
         oneshot::Sender<Result<Vec<Option<Record>>, StoreError>>,
     ),
     List(Page, oneshot::Sender<Result<Vec<Record>, StoreError>>),
+    Locate(
+        Vec<SessionKey>,
+        oneshot::Sender<Result<Vec<Option<SessionKey>>, StoreError>>,
+    ),
 }
 
 /// A page of an owner's records.
@@ -58,6 +62,7 @@ fn together(connection: &Connection, reads: Vec<Read>, clock: &Clock) {
         match read {
             Read::Load(keys, reply) if !reply.is_closed() => drop(reply.send(load(connection, &keys, clock))),
             Read::List(page, reply) if !reply.is_closed() => drop(reply.send(list(connection, &page, clock))),
+            Read::Locate(keys, reply) if !reply.is_closed() => drop(reply.send(locate(connection, &keys, clock))),
             _ => {}
         }
     }
@@ -85,6 +90,24 @@ fn load(connection: &Connection, keys: &[SessionKey], clock: &Clock) -> Result<V
             .transpose()
     };
     keys.iter().map(one).collect()
+}
+
+fn locate(
+    connection: &Connection,
+    first_keys: &[SessionKey],
+    clock: &Clock,
+) -> Result<Vec<Option<SessionKey>>, StoreError> {
+    const SQL: &str = "SELECT key FROM session WHERE first_key = ?1 AND ends_at > ?2
+         UNION ALL SELECT key FROM session WHERE key = ?1 AND first_key IS NULL AND ends_at > ?2 LIMIT 1";
+    let fail = |error| store_error("locate", error);
+    let now = clock().as_micros();
+    let mut statement = connection.prepare_cached(SQL).map_err(fail)?;
+    let one = |first: &SessionKey| {
+        let mut rows = statement.query(params![first.as_bytes(), now]).map_err(fail)?;
+        let row = rows.next().map_err(fail)?;
+        row.map(|row| row::key(row, 0)).transpose()
+    };
+    first_keys.iter().map(one).collect()
 }
 
 fn list(connection: &Connection, page: &Page, clock: &Clock) -> Result<Vec<Record>, StoreError> {

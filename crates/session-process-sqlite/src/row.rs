@@ -13,7 +13,8 @@ use crate::{attributes, error::store_error};
 /// The columns that [`record`] reads, in its order; the snapshot's last.
 macro_rules! columns {
     () => {
-        "key, version, epoch, user_id, group_id, label, created_at, accessed_at, expires_at, idle_timeout, attributes"
+        "key, version, epoch, user_id, group_id, label, created_at, accessed_at, expires_at, idle_timeout, attributes, \
+         first_key"
     };
 }
 /// The columns of a snapshot, after those.
@@ -51,8 +52,11 @@ pub(crate) fn record(row: &Row<'_>, with: With) -> Result<Record, StoreError> {
             error.column()
         ),
     })?;
+    if row.get_ref(11).map_err(read)? != ValueRef::Null {
+        record.first_key = self::key(row, 11)?;
+    }
     if with == With::Snapshot {
-        record.snapshot = snapshot(row, 11)?;
+        record.snapshot = snapshot(row, 12)?;
     }
     Ok(record)
 }

@@ -11,7 +11,10 @@ pub(crate) const APPLICATION_ID: i32 = i32::from_be_bytes(*b"SesP");
 
 /// Every step from an empty file to the present schema. `PRAGMA user_version` counts how many were taken. A step that
 /// was released is never changed: another follows.
-const STEPS: &[(&str, &str)] = &[("0001_sessions", include_str!("../sql/0001_sessions.sql"))];
+const STEPS: &[(&str, &str)] = &[
+    ("0001_sessions", include_str!("../sql/0001_sessions.sql")),
+    ("0002_first_keys", include_str!("../sql/0002_first_keys.sql")),
+];
 
 /// Makes the schema, or takes the steps that are missing, all in one transaction.
 pub(crate) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {

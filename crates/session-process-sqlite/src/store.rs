@@ -281,6 +281,16 @@ impl SessionStore for SqliteStore {
         })
     }
 
+    fn locate<'a>(
+        &'a self,
+        first_keys: &'a [SessionKey],
+    ) -> BoxFuture<'a, Result<Vec<Option<SessionKey>>, StoreError>> {
+        Box::pin(async move {
+            let keys = first_keys.to_vec();
+            self.0.read(|reply| Read::Locate(keys, reply)).await
+        })
+    }
+
     fn changes(&self) -> Box<dyn Changes> {
         let subscription = self.0.notices.subscribe();
         // The writer watches the file for other processes from now on.

@@ -2,6 +2,7 @@
 
 pub mod attributes;
 mod authentication;
+mod back_off;
 mod builder;
 mod clock;
 mod config;
@@ -11,6 +12,7 @@ mod engine;
 mod error;
 pub mod events;
 mod id;
+mod keyed;
 mod limits;
 pub mod locks;
 mod observe;

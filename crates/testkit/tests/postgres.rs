@@ -3,10 +3,11 @@
 
 use std::{
     io::{BufRead, BufReader, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
+use private_postgres::PrivateServer;
 use testkit::postgres::{Disk, Pooler, Server};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,6 +66,31 @@ async fn a_private_server_stops_and_starts_and_its_folder_goes_with_it() {
     while folder.exists() {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
+}
+
+/// However long its grace is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_is_ended_takes_its_watcher_along() {
+    let folder = std::env::temp_dir().join(format!("testkit-ended-{}", std::process::id()));
+    let grace = std::time::Duration::from_secs(3600);
+    let start = || PrivateServer::start(&folder, Disk::Careless, grace).expect("a server");
+    let server = tokio::task::block_in_place(start);
+    assert!(processes_of(&folder) > 1, "the server, and its watcher");
+    tokio::task::block_in_place(|| server.end());
+    assert!(!folder.exists());
+    while processes_of(&folder) > 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+/// How many processes have the folder in their command line.
+fn processes_of(folder: &Path) -> usize {
+    let name = folder.to_str().expect("plain text");
+    let processes = std::fs::read_dir("/proc").expect("Linux");
+    let commands = processes.filter_map(|process| std::fs::read(process.ok()?.path().join("cmdline")).ok());
+    commands
+        .filter(|command| String::from_utf8_lossy(command).contains(name))
+        .count()
 }
 
 const KILLED: &str = "TESTKIT_POOLER_KILLED";

@@ -16,17 +16,14 @@ use http::header;
 use serde::{Deserialize, Serialize};
 use session_process::{
     Builder, CallError, Context, Durability, EndReason, Event, Handle, LoadError, ManualClock, Process, SaveError,
-    Schema, SessionId, Sessions, StartError, TerminateError, Timestamp,
+    Schema, SessionId, Sessions, StartError, TerminateError,
     events::RefusedId,
     records::SessionRecords,
-    store::{
-        BoxFuture, Change, Changes, MemoryStore, Op, Outcome, Owner, Record, Removed, SessionKey, SessionStore,
-        StoreError, Touch,
-    },
+    store::{Change, MemoryStore, Op, SessionStore, StoreError},
 };
 use session_process_axum::{CurrentId, Error, Session, SessionLayer};
 use session_process_sqlite::SqliteStore;
-use testkit::Gate;
+use testkit::{Asked, Gate, Hooked, Hooks};
 
 use crate::support::{Answer, Client, post_with_cookie_header};
 
@@ -69,9 +66,10 @@ impl Handle<Look> for Fleeting {
 }
 
 /// A memory store that counts what it is asked, and can be away.
+pub(crate) type Fickle = Hooked<MemoryStore, Moods>;
+
 #[derive(Default)]
-pub(crate) struct Fickle {
-    pub(crate) inner: MemoryStore,
+pub(crate) struct Moods {
     pub(crate) away: AtomicBool,
     /// It takes what it is asked, and never answers.
     pub(crate) hangs: AtomicBool,
@@ -81,14 +79,7 @@ pub(crate) struct Fickle {
     gate: std::sync::Mutex<Option<Gate>>,
 }
 
-impl Fickle {
-    pub(crate) fn over(inner: MemoryStore) -> Self {
-        Self {
-            inner,
-            ..Self::default()
-        }
-    }
-
+impl Moods {
     async fn here(&self) -> Result<(), StoreError> {
         if self.hangs.load(SeqCst) {
             std::future::pending::<()>().await;
@@ -100,55 +91,23 @@ impl Fickle {
     }
 }
 
-impl SessionStore for Fickle {
-    fn now(&self) -> Timestamp {
-        self.inner.now()
-    }
-
-    fn load<'a>(&'a self, keys: &'a [SessionKey]) -> BoxFuture<'a, Result<Vec<Option<Record>>, StoreError>> {
-        Box::pin(async move {
-            self.loads.fetch_add(1, SeqCst);
+impl Hooks for Moods {
+    async fn before(&self, asked: Asked, changes: &[Change], _: &dyn SessionStore) -> Result<(), StoreError> {
+        match asked {
+            Asked::Load => drop(self.loads.fetch_add(1, SeqCst)),
+            Asked::Touch => drop(self.touches.fetch_add(1, SeqCst)),
+            Asked::Commit | Asked::DeleteExpired | Asked::List | Asked::Locate => {}
+        }
+        if matches!(asked, Asked::Load | Asked::Commit | Asked::DeleteExpired) {
             self.here().await?;
-            self.inner.load(keys).await
-        })
-    }
-
-    fn commit(&self, changes: Vec<Change>) -> BoxFuture<'_, Result<Vec<Outcome>, StoreError>> {
-        Box::pin(async move {
-            self.here().await?;
-            if changes.iter().any(|change| matches!(change.op, Op::Rotate(_))) {
-                let gate = self.gate.lock().unwrap().take();
-                if let Some(gate) = gate {
-                    gate.pass().await;
-                }
+        }
+        if changes.iter().any(|change| matches!(change.op, Op::Rotate(_))) {
+            let gate = self.gate.lock().unwrap().take();
+            if let Some(gate) = gate {
+                gate.pass().await;
             }
-            self.inner.commit(changes).await
-        })
-    }
-
-    fn touch(&self, touches: Vec<Touch>) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.touches.fetch_add(1, SeqCst);
-        self.inner.touch(touches)
-    }
-
-    fn delete_expired(&self, limit: usize) -> BoxFuture<'_, Result<Vec<Removed>, StoreError>> {
-        Box::pin(async move {
-            self.here().await?;
-            self.inner.delete_expired(limit).await
-        })
-    }
-
-    fn list<'a>(
-        &'a self,
-        owner: &'a Owner,
-        after: Option<SessionKey>,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<Record>, StoreError>> {
-        self.inner.list(owner, after, limit)
-    }
-
-    fn changes(&self) -> Box<dyn Changes> {
-        self.inner.changes()
+        }
+        Ok(())
     }
 }
 

@@ -2,9 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use session_process::records::{NewSession, SessionRecords};
+use session_process::records::NewSession;
 use session_process_postgres::{Builder, Coherence};
 use testkit::postgres::{Disk, Server};
+
+use crate::support::records_with;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -26,7 +28,7 @@ async fn cached_sessions_are_served_for_as_long_as_was_said_and_say_so() {
             .await
             .unwrap();
         let records = |bound: Option<Duration>| {
-            let builder = SessionRecords::builder(store.clone()).cleanup_interval(None);
+            let builder = records_with(&store);
             builder.cached_while_away(bound).build().unwrap()
         };
         let (serves, fails) = (records(Some(MINUTE)), records(None));

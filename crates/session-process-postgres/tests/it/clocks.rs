@@ -14,6 +14,8 @@ use session_process::{
 use session_process_postgres::{Builder, PostgresStore};
 use testkit::postgres::{Database, Server};
 
+use crate::support::records_with;
+
 const HOUR: i64 = 3600;
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -45,10 +47,7 @@ fn close(one: Timestamp, other: Timestamp) -> bool {
 
 async fn node(database: &Database) -> (PostgresStore, SessionRecords) {
     let store = Builder::from_config(database.config()).open().await.unwrap();
-    let records = SessionRecords::builder(store.clone())
-        .idle_timeout(IDLE)
-        .max_lifetime(IDLE * 10)
-        .cleanup_interval(None);
+    let records = records_with(&store).idle_timeout(IDLE).max_lifetime(IDLE * 10);
     (store, records.build().unwrap())
 }
 

@@ -15,18 +15,13 @@ use session_process::{
 };
 use session_process_postgres::PostgresStore;
 
-use crate::support::fresh;
+use crate::support::{fresh, records};
 
 const DATABASE: &str = "SESSION_PROCESS_POSTGRES_KILL";
 const SESSIONS: usize = 32;
 
 fn id(n: usize) -> SessionId {
     format!("session-number-{n}").parse().expect("an id")
-}
-
-fn records(store: PostgresStore) -> SessionRecords {
-    let builder = SessionRecords::builder(store).cleanup_interval(None);
-    builder.build().expect("good settings")
 }
 
 async fn add(records: &SessionRecords, session: usize) -> Option<u64> {
@@ -44,7 +39,7 @@ async fn add(records: &SessionRecords, session: usize) -> Option<u64> {
 #[ignore = "the child of the other test, which is killed"]
 async fn child() {
     let Ok(url) = env::var(DATABASE) else { return };
-    let records = records(PostgresStore::open(&url).await.expect("the database is there"));
+    let records = records(&PostgresStore::open(&url).await.expect("the database is there"));
     let tasks: Vec<_> = (0..SESSIONS)
         .map(|session| {
             let records = records.clone();
@@ -69,7 +64,7 @@ async fn every_acknowledged_write_of_a_node_that_is_killed_is_there_once() {
     let rounds = testkit::long_or(3, 100);
     let progress = testkit::Progress::new("kills of a node", rounds);
     let fresh = fresh().await;
-    let here = records(fresh.store.clone());
+    let here = records(&fresh.store);
     let admin = fresh.database.connect().await;
     for session in 0..SESSIONS {
         let new = NewSession::new().attribute("n", 0_u64);

@@ -34,32 +34,27 @@ use std::{
 };
 
 use session_process::{
-    AttributeError, ManualClock, SessionId, Timestamp,
+    AttributeError, ManualClock, SessionId,
     locks::Locks,
-    records::{CacheLimit, NewSession, RecordError, RecordHandle, RecordsBuilder, SessionRecords, UpdateError},
+    records::{CacheLimit, NewSession, RecordError, RecordHandle, SessionRecords, UpdateError},
     store::{
-        BoxFuture, Change, Changes, Conflict, Edit, Expect, Holder, LockName, LockStore, Op, Outcome, Owner,
-        OwnerLimit, OwnerLimitPolicy, OwnerText, Record, Removed, SessionKey, SessionStore, StoreError, Touch,
+        Change, Conflict, Edit, Expect, Holder, LockName, LockStore, Op, Owner, OwnerLimit, OwnerLimitPolicy,
+        OwnerText, SessionKey, SessionStore, StoreError,
     },
 };
-use session_process_postgres::PostgresStore;
-use testkit::conformance::StoreUnderTest;
+use testkit::{Asked, Hooked, Hooks, conformance::StoreUnderTest};
 
 use crate::{
     failures::{clear_the_way, obstruct},
-    support::{Fresh, apply, fresh},
+    support::{Fresh, apply, fresh, records, records_with},
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-fn builder(store: &PostgresStore) -> RecordsBuilder {
-    SessionRecords::builder(store.clone()).cleanup_interval(None)
-}
-
 async fn two() -> (Fresh, SessionRecords, SessionRecords) {
     let fresh = fresh().await;
     let other = fresh.node().await;
-    let (one, two) = (builder(&fresh.store).build().unwrap(), builder(&other).build().unwrap());
+    let (one, two) = (records(&fresh.store), records(&other));
     (fresh, one, two)
 }
 
@@ -137,7 +132,7 @@ async fn a_session_that_is_used_every_minute_is_not_idle_after_six() {
     let other = fresh.node().await;
     let clock = ManualClock::new();
     let node = |store| {
-        builder(store)
+        records_with(store)
             .idle_timeout(5 * MINUTE)
             .access_flush(10 * MINUTE, 5_000)
             .clock(clock.clone())
@@ -294,7 +289,7 @@ async fn a_cache_of_sixty_six_thousand_recovers() {
     const MANY: usize = 66_000;
     let fresh = fresh().await;
     let other = fresh.node().await;
-    let node = |store| builder(store).cache(CacheLimit::Entries(80_000)).build().unwrap();
+    let node = |store| records_with(store).cache(CacheLimit::Entries(80_000)).build().unwrap();
     let (one, two) = (node(&fresh.store), node(&other));
     let ids: Arc<Vec<SessionId>> = Arc::new((0..MANY).map(|_| SessionId::generate()).collect());
     let admin = fresh.database.connect().await;
@@ -333,52 +328,26 @@ async fn a_cache_of_sixty_six_thousand_recovers() {
     assert!(two.stats().cache_in_use);
 }
 
-/// Counts what is asked of a store.
-struct Counting {
-    store: PostgresStore,
-    loads: Arc<AtomicUsize>,
-}
+/// How often a store was asked for records.
+#[derive(Default)]
+struct Loads(AtomicUsize);
 
-impl SessionStore for Counting {
-    fn now(&self) -> Timestamp {
-        self.store.now()
-    }
-    fn load<'a>(&'a self, keys: &'a [SessionKey]) -> BoxFuture<'a, Result<Vec<Option<Record>>, StoreError>> {
-        self.loads.fetch_add(1, Ordering::Relaxed);
-        self.store.load(keys)
-    }
-    fn commit(&self, changes: Vec<Change>) -> BoxFuture<'_, Result<Vec<Outcome>, StoreError>> {
-        self.store.commit(changes)
-    }
-    fn touch(&self, touches: Vec<Touch>) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.store.touch(touches)
-    }
-    fn delete_expired(&self, limit: usize) -> BoxFuture<'_, Result<Vec<Removed>, StoreError>> {
-        self.store.delete_expired(limit)
-    }
-    fn list<'a>(
-        &'a self,
-        owner: &'a Owner,
-        after: Option<SessionKey>,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<Record>, StoreError>> {
-        self.store.list(owner, after, limit)
-    }
-    fn changes(&self) -> Box<dyn Changes> {
-        self.store.changes()
+impl Hooks for Loads {
+    async fn before(&self, asked: Asked, _: &[Change], _: &dyn SessionStore) -> Result<(), StoreError> {
+        if asked == Asked::Load {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+        Ok(())
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_hundred_reads_of_an_uncached_session_at_once_are_one_load_or_two() {
     let fresh = fresh().await;
-    let loads = Arc::new(AtomicUsize::new(0));
-    let store = Counting {
-        store: fresh.node().await,
-        loads: Arc::clone(&loads),
-    };
-    let node = SessionRecords::builder(store).cleanup_interval(None).build().unwrap();
-    let one = builder(&fresh.store).build().unwrap();
+    let store = Arc::new(Hooked::<_, Loads>::over(fresh.node().await));
+    let node = SessionRecords::builder_over(Arc::clone(&store) as Arc<dyn SessionStore>);
+    let node = node.cleanup_interval(None).build().unwrap();
+    let one = records(&fresh.store);
     let id = one.create(NewSession::new().attribute("n", 1)).await.unwrap().id;
     // All of them stand at the line before one of them runs.
     let line = Arc::new(tokio::sync::Barrier::new(200));
@@ -394,7 +363,7 @@ async fn two_hundred_reads_of_an_uncached_session_at_once_are_one_load_or_two() 
     for reader in readers {
         reader.await.unwrap();
     }
-    let loads = loads.load(Ordering::Relaxed);
+    let loads = store.0.load(Ordering::Relaxed);
     // The second, where a late notice of the creation comes in between.
     assert!((1..=2).contains(&loads), "{loads}");
 }
@@ -426,7 +395,7 @@ async fn of_two_sessions_the_idle_one_makes_room_and_not_the_one_in_use() {
             max: NonZeroU32::new(2).unwrap(),
             policy: OwnerLimitPolicy::EvictOldest,
         };
-        builder(store).sessions_per_user(limit).build().unwrap()
+        records_with(store).sessions_per_user(limit).build().unwrap()
     };
     let (one, two) = (node(&fresh.store), node(&other));
     let used = one.create(NewSession::for_user("ada")).await.unwrap().id;

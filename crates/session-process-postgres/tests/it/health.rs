@@ -9,14 +9,14 @@ use std::{
 };
 
 use session_process::{
-    records::{NewSession, SessionRecords},
+    records::NewSession,
     store::{Op, SessionKey, SessionStore},
 };
 use session_process_postgres::{Builder, CacheTrust, Coherence, Health, PostgresStore, Reachability, Waiting};
 use testkit::postgres::{Disk, Proxy, Server};
 
 use crate::{
-    support::{apply, change},
+    support::{apply, change, records},
     traffic::{TIMEOUT, node},
 };
 
@@ -89,10 +89,7 @@ async fn a_store_whose_server_hung_is_well_again_when_it_goes_on() {
     let server = Server::private(Disk::Careless).await;
     let database = server.database().await;
     let store = node(database.config()).await;
-    let records = SessionRecords::builder(store.clone())
-        .cleanup_interval(None)
-        .build()
-        .unwrap();
+    let records = records(&store);
     let id = records.create(NewSession::new()).await.unwrap().id;
     server.freeze();
     assert!(records.delete(&id).await.is_err());
@@ -112,10 +109,7 @@ async fn a_store_that_works_in_part_is_degraded() {
     let server = Server::shared().await;
     let database = server.database().await;
     let store = node(database.config()).await;
-    let records = SessionRecords::builder(store.clone())
-        .cleanup_interval(None)
-        .build()
-        .unwrap();
+    let records = records(&store);
     records.create(NewSession::new()).await.unwrap();
     store.health().await;
     // Those who have a connection keep it.

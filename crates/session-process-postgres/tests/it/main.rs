@@ -11,6 +11,7 @@ mod health;
 mod locks;
 mod network;
 mod nodes;
+mod parity;
 mod polling;
 mod pool;
 mod pooler;

@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use session_process::records::{NewSession, SessionRecords};
+use session_process::records::NewSession;
 use testkit::{
     Progress, long_or,
     postgres::{Database, Proxy, Server, Way},
 };
 
+use crate::support::records;
 use crate::traffic::{TIMEOUT, Traffic, node};
 
 /// Of each of two nodes.
@@ -69,8 +70,7 @@ async fn a_write_that_arrives_late_is_heard_of_also_by_the_node_that_sent_it() {
     let database = server.database().await;
     let proxy = Proxy::before(&database.config()).await;
     let store = node(proxy.config(&database.config())).await;
-    let records = SessionRecords::builder(store.clone()).cleanup_interval(None);
-    let records = records.build().unwrap();
+    let records = records(&store);
     let id = records.create(NewSession::new().attribute("n", 1)).await.unwrap().id;
     let is_there = async || records.get(&id).await.ok().map(|found| found.is_some());
     assert_eq!(is_there().await, Some(true));

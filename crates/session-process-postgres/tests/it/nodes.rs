@@ -7,12 +7,12 @@ use session_process::{
     records::{NewSession, SessionRecords},
     store::{Changes, Create, Notice, Op, Owner, OwnerLimit, OwnerLimitPolicy, OwnerText, SessionKey, SessionStore},
 };
+use session_process_postgres::PostgresStore;
 
-use crate::support::{Fresh, apply, change, fresh};
+use crate::support::{Fresh, apply, change, fresh, records_with};
 
-fn records(store: &session_process_postgres::PostgresStore) -> SessionRecords {
-    SessionRecords::builder(store.clone())
-        .cleanup_interval(None)
+fn unlimited(store: &PostgresStore) -> SessionRecords {
+    records_with(store)
         .sessions_per_user(None)
         .build()
         .expect("good settings")
@@ -21,7 +21,7 @@ fn records(store: &session_process_postgres::PostgresStore) -> SessionRecords {
 async fn two() -> (Fresh, SessionRecords, SessionRecords) {
     let fresh = fresh().await;
     let other = fresh.node().await;
-    let (one, two) = (records(&fresh.store), records(&other));
+    let (one, two) = (unlimited(&fresh.store), unlimited(&other));
     (fresh, one, two)
 }
 
@@ -258,7 +258,7 @@ async fn a_limit_of_five_holds_for_a_hundred_creations_on_three_nodes() {
 async fn ten_thousand_sessions_of_a_user_are_deleted_and_every_node_drops_them() {
     let fresh = fresh().await;
     let other = fresh.node().await;
-    let (one, two) = (records(&fresh.store), records(&other));
+    let (one, two) = (unlimited(&fresh.store), unlimited(&other));
     let user = Owner::User(OwnerText::new("ada").unwrap());
     let kept = two
         .create(NewSession::for_user("bob").attribute("n", 1))

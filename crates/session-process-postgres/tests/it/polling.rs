@@ -6,14 +6,14 @@ use std::{
 };
 
 use session_process::{
-    records::{NewSession, SessionRecords},
+    records::NewSession,
     store::{Op, SessionKey, SessionStore},
 };
 use session_process_postgres::{Builder, Coherence, PostgresStore};
 use testkit::postgres::{Database, Disk, Server};
 
 use crate::{
-    support::change,
+    support::{change, records},
     traffic::{TIMEOUT, Traffic},
 };
 
@@ -47,8 +47,7 @@ async fn nothing_is_served_that_is_older_than_the_interval() {
 async fn caches_are_in_use_and_what_another_node_ended_is_gone_by_itself() {
     let server = Server::shared().await;
     let database = server.database().await;
-    let records = |store| SessionRecords::builder(store).cleanup_interval(None).build().unwrap();
-    let (one, two) = (records(node(&database).await), records(node(&database).await));
+    let (one, two) = (records(&node(&database).await), records(&node(&database).await));
     let id = one.create(NewSession::new().attribute("n", 1)).await.unwrap().id;
     assert!(two.get(&id).await.unwrap().is_some());
     assert!(one.stats().cache_in_use && two.stats().cache_in_use);
@@ -65,10 +64,7 @@ async fn when_the_database_is_away_caches_are_not_used_and_afterwards_again() {
     let server = Server::private(Disk::Careless).await;
     let database = server.database().await;
     let store = node(&database).await;
-    let records = SessionRecords::builder(store.clone())
-        .cleanup_interval(None)
-        .build()
-        .unwrap();
+    let records = records(&store);
     let id = records.create(NewSession::new().attribute("n", 1)).await.unwrap().id;
     tokio::task::block_in_place(|| server.stop());
     while store.health().await.cache.is_trusted() {

@@ -11,13 +11,14 @@ use std::{
 use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, Timeouts};
 use session_process::{
     locks::Locks,
-    records::{NewSession, RecordError, SessionRecords},
+    records::{NewSession, RecordError},
     store::LockName,
 };
 use session_process_postgres::{Builder, Coherence, Connection, OpenError, PostgresStore};
 use testkit::postgres::{Database, Proxy, Server};
 use tokio_postgres::NoTls;
 
+use crate::support::records;
 use crate::traffic::{TIMEOUT, Traffic};
 
 /// What a store takes of it: two writers, two readers, cleanup, locks, and what asks or proves.
@@ -57,10 +58,7 @@ fn from_pool(pool: &Pool) -> Builder {
 
 /// Everything that takes a connection.
 async fn use_all(store: &PostgresStore) {
-    let records = SessionRecords::builder(store.clone())
-        .cleanup_interval(None)
-        .build()
-        .unwrap();
+    let records = records(store);
     let locks = Locks::new(store.clone());
     let id = records.create(NewSession::new().attribute("n", 1)).await.unwrap().id;
     let lock = locks.lock(LockName::of_session(&id, "x")).await.unwrap();
@@ -140,10 +138,7 @@ async fn a_pool_without_a_free_connection_is_a_database_that_is_away() {
     assert!(matches!(refused, Err(OpenError::Unreachable(_))), "{refused:?}");
     taken.pop();
     let store = from_pool(&pool).open().await.expect("one is enough to look");
-    let records = SessionRecords::builder(store.clone())
-        .cleanup_interval(None)
-        .build()
-        .unwrap();
+    let records = records(&store);
     drop(taken);
     let id = loop {
         match records.create(NewSession::new()).await {

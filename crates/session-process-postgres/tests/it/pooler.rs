@@ -9,6 +9,7 @@ use std::{
 };
 
 use session_process::{
+    Context, Durability, EndReason, Process, Schema, SessionId, Sessions,
     locks::Locks,
     records::{NewSession, SessionRecords, UpdateError},
     store::{Acquired, Holder, LockName, LockStore, SessionStore, StoreError},
@@ -21,7 +22,7 @@ use testkit::{
 };
 
 use crate::{
-    support::Fresh,
+    support::{Fresh, records},
     traffic::{TIMEOUT, Traffic},
 };
 
@@ -145,10 +146,7 @@ async fn a_database_that_is_away_behind_a_pooler_is_an_error_in_time_and_nothing
     let pooler = Pooler::before(&database.config()).await;
     let traffic = Traffic::begin(&[polls(&pooler, &database).await, polls(&pooler, &database).await]).await;
     let other = polls(&pooler, &database).await;
-    let records = SessionRecords::builder(other.clone())
-        .cleanup_interval(None)
-        .build()
-        .unwrap();
+    let records = records(&other);
     let id = records.create(NewSession::new()).await.unwrap().id;
     traffic.flows([0, 1]).await;
     tokio::task::block_in_place(|| server.stop());
@@ -233,7 +231,7 @@ async fn a_row_that_somebody_locks_holds_up_nobody_else_behind_a_pooler() {
         .open()
         .await
         .unwrap();
-    let records = SessionRecords::builder(store).cleanup_interval(None).build().unwrap();
+    let records = records(&store);
     let locked = records.create(NewSession::new()).await.unwrap().id;
     let mut admin = database.connect().await;
     let transaction = admin.transaction().await.unwrap();
@@ -291,10 +289,7 @@ async fn a_listener_at_another_database_is_noticed() {
         .open()
         .await
         .unwrap();
-    let records = SessionRecords::builder(store.clone())
-        .cleanup_interval(None)
-        .build()
-        .unwrap();
+    let records = records(&store);
     let id = records.create(NewSession::new()).await.unwrap().id;
     assert!(records.get(&id).await.unwrap().is_some());
     assert!(!store.health().await.cache.is_trusted() && !records.stats().cache_in_use);
@@ -379,4 +374,51 @@ async fn many_locks_at_once_behind_a_pooler_are_each_a_transaction_of_its_own() 
     for task in tasks {
         task.await.unwrap();
     }
+}
+
+/// Counts its ends by a hook.
+#[derive(Default, serde::Serialize, serde::Deserialize)]
+struct Visit;
+
+#[derive(Clone, Default)]
+struct Hooks(Arc<std::sync::Mutex<Vec<EndReason>>>);
+
+impl Process for Visit {
+    const DURABILITY: Durability<Self> = Durability::write_through(Schema::json("visit", 1));
+
+    async fn terminate(&mut self, reason: EndReason, cx: &mut Context<Self>) {
+        if let Some(hooks) = cx.extension::<Hooks>() {
+            hooks.0.lock().unwrap().push(reason);
+        }
+    }
+}
+
+/// Nobody tells a node that polls what has happened: it has to find out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_ends_here_when_its_session_ends_elsewhere_and_sleeps_when_that_has_another_id() {
+    let server = Server::shared().await;
+    let database = server.database().await;
+    let pooler = Pooler::before(&database.config()).await;
+    let mut nodes = Vec::new();
+    for _ in 0..2 {
+        let store = polls(&pooler, &database).await;
+        let records = records(&store);
+        let hooks = Hooks::default();
+        let sessions = Sessions::<Visit>::builder().records(records).extension(hooks.clone());
+        nodes.push((sessions.build().unwrap(), hooks));
+    }
+    let [(one, _), (two, hooks)] = nodes.as_slice() else {
+        unreachable!()
+    };
+    let (ends, moves) = (SessionId::generate(), SessionId::generate());
+    for id in [&ends, &moves] {
+        one.start(id).await.unwrap();
+        two.start(id).await.unwrap();
+    }
+    let (mut end, mut sleep) = (two.monitor(&ends).unwrap(), two.monitor(&moves).unwrap());
+    one.rotate(&moves).await.unwrap();
+    one.terminate(&ends).await.unwrap();
+    assert_eq!(end.ended().await, EndReason::Terminated);
+    assert_eq!(sleep.ended().await, EndReason::Asleep);
+    assert_eq!(*hooks.0.lock().unwrap(), [EndReason::Terminated]);
 }

@@ -81,7 +81,7 @@ async fn twenty_nodes_that_start_at_once_make_the_schema_once() {
         .await
         .unwrap();
     let steps: Vec<&str> = steps.iter().map(|step| step.get("name")).collect();
-    assert_eq!(steps, ["0001_sessions", "0002_locks"]);
+    assert_eq!(steps, ["0001_sessions", "0002_locks", "0003_first_keys"]);
 }
 
 /// For longer than for a row that somebody keeps locked.

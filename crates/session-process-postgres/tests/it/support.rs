@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use session_process::store::{Change, Expect, LockStore, Op, Outcome, SessionKey, SessionStore};
+use session_process::{
+    records::{RecordsBuilder, SessionRecords},
+    store::{Change, Expect, LockStore, Op, Outcome, SessionKey, SessionStore},
+};
 use session_process_postgres::{Builder, PostgresStore};
 use testkit::{
     conformance::StoreUnderTest,
@@ -86,4 +89,14 @@ pub(crate) fn change(key: SessionKey, op: Op) -> Change {
 
 pub(crate) async fn apply(store: &PostgresStore, change: Change) -> Outcome {
     store.commit(vec![change]).await.expect("the store works").remove(0)
+}
+
+/// Records that remove nothing unless they are told to.
+pub(crate) fn records(store: &PostgresStore) -> SessionRecords {
+    records_with(store).build().expect("good settings")
+}
+
+/// The same, with more to be set.
+pub(crate) fn records_with(store: &PostgresStore) -> RecordsBuilder {
+    SessionRecords::builder(store.clone()).cleanup_interval(None)
 }

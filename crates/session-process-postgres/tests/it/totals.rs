@@ -7,12 +7,9 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use session_process::{
-    SessionId,
-    records::{NewSession, SessionRecords},
-};
+use session_process::{SessionId, records::NewSession};
 
-use crate::support::fresh;
+use crate::support::{fresh, records};
 
 const SESSIONS: usize = 1_000;
 /// Callers on each node.
@@ -22,10 +19,7 @@ const CALLERS: usize = 64;
 async fn updates_of_a_thousand_sessions_on_two_nodes_add_up() {
     let updates = testkit::long_or(20_000, 1_000_000);
     let fresh = fresh().await;
-    let nodes = [fresh.store.clone(), fresh.node().await].map(|store| {
-        let builder = SessionRecords::builder(store).cleanup_interval(None);
-        builder.build().expect("good settings")
-    });
+    let nodes = [fresh.store.clone(), fresh.node().await].map(|store| records(&store));
     let mut ids: Vec<SessionId> = Vec::new();
     for _ in 0..SESSIONS / 50 {
         let new: Vec<_> = (0..50)

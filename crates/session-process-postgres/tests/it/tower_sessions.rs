@@ -26,7 +26,7 @@ use testkit::{
     postgres::{Disk, Server},
 };
 
-use crate::support::{Fresh, fresh};
+use crate::support::{Fresh, fresh, records};
 
 #[derive(Default, Serialize, Deserialize)]
 struct Counter {
@@ -69,11 +69,6 @@ impl Handle<Slow> for Counter {
         gate.pass().await;
         self.n += 1_000;
     }
-}
-
-fn records(store: &PostgresStore) -> SessionRecords {
-    let builder = SessionRecords::builder(store.clone()).cleanup_interval(None);
-    builder.build().unwrap()
 }
 
 fn node(store: &PostgresStore) -> (SessionRecords, Sessions<Counter>) {

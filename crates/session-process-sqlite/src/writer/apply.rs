@@ -301,7 +301,9 @@ fn rotate(
     }
     let version = clear(connection, to, there, before.version, notices)?;
     connection
-        .prepare_cached("UPDATE session SET key = ?2, version = ?3 WHERE id = ?1")?
+        .prepare_cached(
+            "UPDATE session SET first_key = coalesce(first_key, key), key = ?2, version = ?3 WHERE id = ?1",
+        )?
         .execute(params![before.id, to.as_bytes(), version.0.cast_signed()])?;
     // Nothing is under the old key now, and its version was given there.
     raise_floor(connection, before.version)?;

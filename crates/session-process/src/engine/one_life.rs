@@ -43,11 +43,12 @@ fn follow(engine: &Arc<Engine>, ending: &Ending) {
         }
         Ending::Rotated { from, .. } => {
             if let Some(session) = engine.durable(from) {
-                has_left(engine, from, &session);
+                ended(engine, from, &session, EndReason::Asleep);
             }
         }
         Ending::Unknown { key: Some(key) } => {
-            engine.runtime.spawn(look(Arc::downgrade(engine), *key));
+            let (weak, key) = (Arc::downgrade(engine), *key);
+            engine.runtime.spawn(async move { look(&weak, &[key]).await });
         }
         Ending::Unknown { key: None } => {
             let mut looks = engine.looks.lock();
@@ -80,8 +81,7 @@ async fn look_at_all(weak: Weak<Engine>) {
         let keys: Vec<SessionKey> = engine.by_key.lock().keys().copied().collect();
         drop(engine);
         for keys in keys.chunks(AT_A_TIME) {
-            let mut some: JoinSet<()> = keys.iter().map(|key| look(Weak::clone(&weak), *key)).collect();
-            while some.join_next().await.is_some() {}
+            look(&weak, keys).await;
         }
         let Some(engine) = weak.upgrade() else { return };
         let mut looks = engine.looks.lock();
@@ -93,17 +93,53 @@ async fn look_at_all(weak: Weak<Engine>) {
     }
 }
 
-/// Ends a session that is no more; otherwise it may have been changed elsewhere.
-async fn look(engine: Weak<Engine>, key: SessionKey) {
-    let Some(engine) = engine.upgrade() else { return };
-    let (Some(session), Some(records)) = (engine.durable(&key), &engine.records) else {
+/// Ends sessions that are no more; the others may have been changed elsewhere.
+async fn look(engine: &Weak<Engine>, keys: &[SessionKey]) {
+    let looks: JoinSet<_> = keys.iter().map(|key| is_absent(Weak::clone(engine), *key)).collect();
+    let absent: Vec<Absent> = looks.join_all().await.into_iter().flatten().collect();
+    let Some(engine) = engine.upgrade().filter(|_| !absent.is_empty()) else {
         return;
     };
+    let Some(records) = &engine.records else { return };
+    let first_keys: Vec<SessionKey> = absent.iter().map(|absent| absent.first_key).collect();
+    let found = records.locate(&first_keys).await;
+    for (n, Absent { key, session, .. }) in absent.iter().enumerate() {
+        match &found {
+            Ok(found) if found[n].is_none() => ended(&engine, key, session, EndReason::Terminated),
+            // It has another key, or that is not known.
+            _ => ended(&engine, key, session, EndReason::Asleep),
+        }
+    }
+}
+
+/// A session that has no record under its key any more.
+struct Absent {
+    key: SessionKey,
+    first_key: SessionKey,
+    session: Arc<dyn AnySession>,
+}
+
+async fn is_absent(engine: Weak<Engine>, key: SessionKey) -> Option<Absent> {
+    let engine = engine.upgrade()?;
+    let (session, records) = (engine.durable(&key)?, engine.records.as_ref()?);
+    let kept = session.kept()?;
+    if kept.first_key().is_none() {
+        // It is about to be read or written for the first time. If it still has no record then, its start sees to that.
+        drop(kept.place.lock().await);
+    }
+    let first_key = kept.first_key();
     // Where the store doesn't answer, the next write will tell.
     match records.is_there(key).await {
-        Ok(false) => has_left(&engine, &key, &session),
-        Ok(true) => session.heard(None),
-        Err(_) => {}
+        Ok(false) => first_key.map(|first_key| Absent {
+            key,
+            first_key,
+            session,
+        }),
+        Ok(true) => {
+            session.heard(None);
+            None
+        }
+        Err(_) => None,
     }
 }
 
@@ -115,18 +151,18 @@ fn is_gone(session: &Arc<dyn AnySession>, reason: EndReason) {
     }
 }
 
-/// There is no record under its key any more, and nobody has said that the session is over: by the records alone or on
-/// another node its id was changed, or may have been. (The new id is not known here.) It goes on elsewhere, or when it is
-/// asked for by that id; here it falls asleep at once, and leaves nothing behind: under the new key a login may have been
-/// written already, which what happened under the old id must not overwrite.
-fn has_left(engine: &Engine, key: &SessionKey, session: &Arc<dyn AnySession>) {
+/// There is no record under its key any more. `Asleep`: its id was changed, by the records alone or on another node, or
+/// may have been, where the store can't say. It goes on elsewhere, or when it is asked for by that id; here it falls asleep
+/// at once, and leaves nothing behind: under the new key a login may have been written already, which what happened under
+/// the old id must not overwrite.
+fn ended(engine: &Engine, key: &SessionKey, session: &Arc<dyn AnySession>, why: EndReason) {
     let Some(kept) = session.kept().filter(|kept| !kept.is_busy()) else {
         return;
     };
     // This engine's own rotation makes the new key known before it ceases to be busy.
     if engine.durable(key).is_some_and(|known| Arc::ptr_eq(&known, session)) {
         kept.is_removed();
-        Arc::clone(session).end(EndReason::Asleep, Leftover::Refuse);
+        Arc::clone(session).end(why, Leftover::Refuse);
     }
 }
 

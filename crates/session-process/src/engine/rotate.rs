@@ -76,7 +76,7 @@ async fn durable(engine: &Engine, kept: &Kept, id: &SessionId, to: &SessionId) -
     if let (Ok(Err(Conflict::Missing)), Some(session)) = (&moved, ours()) {
         // Deleted just before, or given an id by another node, while this session was taken for busy.
         kept.is_removed();
-        session.end(EndReason::Asleep, Leftover::Refuse);
+        session.end(kept.why_absent().await, Leftover::Refuse);
     }
     outcome(moved, id, to)?;
     let Err(error) = in_memory(engine, id, to) else {

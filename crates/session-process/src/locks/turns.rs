@@ -1,26 +1,21 @@
 //! Those of this node who want the same lock take turns.
 
-use std::{collections::HashMap, sync::Arc};
+use tokio::sync::{Mutex, OwnedMutexGuard};
 
-use parking_lot::Mutex;
-use tokio::sync::OwnedMutexGuard;
-
-use crate::store::LockKey;
-
-type Place = Arc<tokio::sync::Mutex<()>>;
-type Places = Arc<Mutex<HashMap<LockKey, Place>>>;
+use crate::{
+    keyed::{At, Keyed},
+    store::LockKey,
+};
 
 #[derive(Debug, Default, Clone)]
-pub(super) struct Turns(Places);
+pub(super) struct Turns(Keyed<LockKey, Mutex<()>>);
 
 /// The turn of one of them: it may ask the store for the lock, and then has it.
 #[derive(Debug)]
 pub(super) struct Turn {
-    places: Places,
-    key: LockKey,
-    /// `None` only while it is dropped.
-    place: Option<Place>,
-    guard: Option<OwnedMutexGuard<()>>,
+    // The fields are dropped in this order: whoever is last at the key holds nothing of it.
+    _guard: OwnedMutexGuard<()>,
+    _place: At<LockKey, Mutex<()>>,
 }
 
 impl Turns {
@@ -29,42 +24,21 @@ impl Turns {
     /// # Cancel safety
     /// The place in the queue is given up.
     pub(super) async fn wait(&self, key: LockKey) -> Turn {
-        let (place, mut turn) = self.place(key);
-        turn.guard = Some(place.lock_owned().await);
-        turn
+        let place = self.0.at(key);
+        let guard = place.shared().lock_owned().await;
+        Turn {
+            _guard: guard,
+            _place: place,
+        }
     }
 
     pub(super) fn try_now(&self, key: LockKey) -> Option<Turn> {
-        let (place, mut turn) = self.place(key);
-        turn.guard = Some(place.try_lock_owned().ok()?);
-        Some(turn)
-    }
-
-    fn place(&self, key: LockKey) -> (Place, Turn) {
-        let place = Arc::clone(self.0.lock().entry(key).or_default());
-        let turn = Turn {
-            places: Arc::clone(&self.0),
-            key,
-            place: Some(Arc::clone(&place)),
-            guard: None,
-        };
-        (place, turn)
-    }
-
-    #[cfg(test)]
-    fn len(&self) -> usize {
-        self.0.lock().len()
-    }
-}
-
-impl Drop for Turn {
-    fn drop(&mut self) {
-        (self.guard, self.place) = (None, None);
-        let mut places = self.places.lock();
-        // The map's alone: nobody has it or waits for it. Others are made under this lock.
-        if places.get(&self.key).is_some_and(|place| Arc::strong_count(place) == 1) {
-            places.remove(&self.key);
-        }
+        let place = self.0.at(key);
+        let guard = place.shared().try_lock_owned().ok()?;
+        Some(Turn {
+            _guard: guard,
+            _place: place,
+        })
     }
 }
 
@@ -86,7 +60,7 @@ mod tests {
         let second = tokio::spawn(async move { drop(waits.wait(key).await) });
         drop(first);
         second.await.unwrap();
-        assert_eq!(turns.len(), 0);
+        assert_eq!(turns.0.len(), 0);
     }
 
     fn futures_poll<F: Future>(future: std::pin::Pin<&mut F>) -> Option<F::Output> {

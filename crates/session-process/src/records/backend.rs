@@ -54,6 +54,11 @@ impl Backend {
         self.within("list", self.store.list(owner, after, limit)).await
     }
 
+    pub(super) async fn locate(&self, first_keys: &[SessionKey]) -> Result<Vec<Option<SessionKey>>, StoreError> {
+        let found = self.within("locate", self.store.locate(first_keys)).await?;
+        self.complete("locate", found, first_keys.len())
+    }
+
     async fn within<T>(
         &self,
         context: &'static str,

@@ -13,13 +13,17 @@ use super::{
     endings::{Because, Ending},
 };
 use crate::{
+    back_off::BackOff,
     clock::nanos,
     events::Event,
     store::{Changes, Notice, StoreError},
 };
 
-/// The first wait after a failure, and the longest.
-const BACK_OFF: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(30));
+/// After a failure of the store.
+const RETRY: BackOff = BackOff {
+    first: Duration::from_millis(500),
+    longest: Duration::from_secs(30),
+};
 
 /// Starts the tasks. They end when `closing` says so or its sender is gone.
 pub(super) fn start(core: &Arc<Core>, closing: &watch::Receiver<bool>) {
@@ -112,7 +116,7 @@ impl Drop for Listener {
 }
 
 async fn flush(core: Arc<Core>) {
-    let mut wait = BackOff::default();
+    let mut failures = 0;
     loop {
         let nearer = core.accesses.nearer.notified();
         let rest = core.accesses.due().saturating_since(core.now());
@@ -122,21 +126,25 @@ async fn flush(core: Arc<Core>) {
             continue;
         }
         match core.flush_accesses().await {
-            Ok(_) => wait = BackOff::default(),
-            Err(_) => core.backend.clock.sleep(wait.next()).await,
+            Ok(_) => failures = 0,
+            Err(_) => {
+                core.backend.clock.sleep(RETRY.wait_by_chance(failures)).await;
+                failures = failures.saturating_add(1);
+            }
         }
     }
 }
 
 async fn clean(core: Arc<Core>, interval: Duration) {
-    let mut wait = BackOff::default();
+    let mut failures = 0;
     loop {
         core.backend.clock.sleep(interval).await;
         while let Err(error) = core.clean_up().await {
             core.events.emit(|| Event::RecordCleanupFailed { error: error.kind() });
-            core.backend.clock.sleep(wait.next()).await;
+            core.backend.clock.sleep(RETRY.wait_by_chance(failures)).await;
+            failures = failures.saturating_add(1);
         }
-        wait = BackOff::default();
+        failures = 0;
     }
 }
 
@@ -172,25 +180,5 @@ impl Core {
             });
         }
         Ok(count)
-    }
-}
-
-/// Waits that double and are shortened by chance, so that many nodes don't come back at once.
-struct BackOff(Duration);
-
-impl Default for BackOff {
-    fn default() -> Self {
-        Self(BACK_OFF.0)
-    }
-}
-
-impl BackOff {
-    fn next(&mut self) -> Duration {
-        let full = self.0;
-        self.0 = (full * 2).min(BACK_OFF.1);
-        let mut chance = [0];
-        // Without randomness the wait is the full one.
-        let _ = getrandom::fill(&mut chance);
-        full - full / 2 * u32::from(chance[0]) / 256
     }
 }

@@ -12,6 +12,11 @@ impl SessionRecords {
         Ok(self.core.find(key, Version::default()).await?.is_some())
     }
 
+    /// Where the sessions are that began under these keys.
+    pub(crate) async fn locate(&self, first_keys: &[SessionKey]) -> Result<Vec<Option<SessionKey>>, StoreError> {
+        self.core.backend.locate(first_keys).await
+    }
+
     /// Tells `observer` of each change of a record, made here or elsewhere, as the store tells of it. It must be quick.
     pub(crate) fn on_changed(&self, observer: impl Fn(&SessionKey, Version) + Send + Sync + 'static) {
         self.core.endings.observe_changes(Arc::new(observer));

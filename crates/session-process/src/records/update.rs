@@ -9,7 +9,7 @@
 //! 3. A turn is a place in a queue: who waits for it waits asynchronously, and a closure that panics gives it up. No
 //!    other lock is held while a closure runs.
 
-use std::{collections::HashMap, mem, ops::Deref, sync::Arc, time::Instant};
+use std::{mem, sync::Arc, time::Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
@@ -19,14 +19,16 @@ use crate::{
     Attributes, Timestamp,
     attributes::Limits,
     events::Event,
+    keyed::{At, Keyed},
     store::{
         Attribute, AttributeMap, Change, Changed, Conflict, Edit, Expect, Fence, Op, SessionKey, StoreError, Version,
     },
 };
 
 /// Which updates are under way on this node, by session.
-#[derive(Default)]
-pub(super) struct Desks(Arc<Mutex<HashMap<SessionKey, Arc<Desk>>>>);
+pub(super) type Desks = Keyed<SessionKey, Desk>;
+
+type AtDesk = At<SessionKey, Desk>;
 
 #[derive(Default)]
 pub(super) struct Desk {
@@ -65,42 +67,6 @@ enum Answer {
     Again,
     Missing,
     Failed(StoreError),
-}
-
-impl Desks {
-    pub(super) fn at(&self, key: SessionKey) -> AtDesk {
-        let desk = Arc::clone(self.0.lock().entry(key).or_default());
-        AtDesk {
-            desks: Arc::clone(&self.0),
-            key,
-            desk,
-        }
-    }
-}
-
-/// Holds a desk; the last one to leave takes it away.
-pub(super) struct AtDesk {
-    desks: Arc<Mutex<HashMap<SessionKey, Arc<Desk>>>>,
-    key: SessionKey,
-    desk: Arc<Desk>,
-}
-
-impl Deref for AtDesk {
-    type Target = Desk;
-
-    fn deref(&self) -> &Desk {
-        &self.desk
-    }
-}
-
-impl Drop for AtDesk {
-    fn drop(&mut self) {
-        let mut desks = self.desks.lock();
-        // The map's and ours. Others are made under this lock alone.
-        if Arc::strong_count(&self.desk) == 2 {
-            desks.remove(&self.key);
-        }
-    }
 }
 
 /// What one closure did.

@@ -86,6 +86,24 @@ pub trait SessionStore: Send + Sync + 'static {
         limit: usize,
     ) -> BoxFuture<'a, Result<Vec<Record>, StoreError>>;
 
+    /// Where the live records are now that were created under these keys ([`Record::first_key`]), in their order; `None`
+    /// where there is none any more. It tells a session that is over from one that has another id, for those who were
+    /// told neither: they lost notices, or poll.
+    ///
+    /// An error: that is not known. By default it is one, since a store need not remember.
+    fn locate<'a>(
+        &'a self,
+        first_keys: &'a [SessionKey],
+    ) -> BoxFuture<'a, Result<Vec<Option<SessionKey>>, StoreError>> {
+        let _ = first_keys;
+        Box::pin(async {
+            Err(StoreError::failed(
+                "locate",
+                "this store forgets the keys that sessions had",
+            ))
+        })
+    }
+
     /// What was changed, also by others on the same store, from now on.
     fn changes(&self) -> Box<dyn Changes>;
 

@@ -11,6 +11,8 @@ use crate::Timestamp;
 pub struct Record {
     /// The hash of its id.
     pub key: SessionKey,
+    /// The key under which it was created: the same however often it gets another id.
+    pub first_key: SessionKey,
     /// Grows with every change; not with an access.
     pub version: Version,
     /// Grows with every owner in a cluster. `Epoch(0)` until a session has one.
@@ -39,6 +41,7 @@ impl Record {
     pub fn new(key: SessionKey, version: Version, now: Timestamp, lifetime: Lifetime) -> Self {
         Self {
             key,
+            first_key: key,
             version,
             epoch: Epoch::default(),
             user_id: None,

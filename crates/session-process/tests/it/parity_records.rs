@@ -6,7 +6,7 @@ use std::time::Duration;
 use session_process::{
     Attributes,
     records::{CacheLimit, NewSession, RecordsConfig, UpdateError},
-    store::{Owner, OwnerText},
+    store::{Owner, OwnerLimitPolicy, OwnerText},
 };
 
 use crate::records::*;
@@ -144,6 +144,25 @@ fn g13_our_defaults() {
     assert_eq!(ours.sessions_per_user.unwrap().max.get(), 20);
     assert_eq!(ours.attributes.max_value_len, 16 * 1024);
     assert_eq!((ours.max_lifetime, ours.idle_timeout), (Some(30 * DAY), Some(2 * DAY)));
+    assert_eq!(ours.cleanup_interval, Some(MINUTE));
+    assert_eq!(ours.cache, CacheLimit::Entries(10_000));
+    assert_eq!((ours.access_interval, ours.access_batch), (MINUTE, 100_000));
+}
+
+/// The reason for each stands with it, in the documentation of `RecordsConfig` and of `Limits`.
+#[test]
+fn g13_our_own_defaults() {
+    let ours = RecordsConfig::default();
+    let per_user = ours.sessions_per_user.unwrap();
+    assert_eq!(
+        (per_user.max.get(), per_user.policy),
+        (20, OwnerLimitPolicy::EvictOldest)
+    );
+    assert_eq!(ours.attributes.max_value_len, 16 * 1024);
+    assert_eq!(
+        (ours.max_lifetime, ours.idle_timeout),
+        (Some(HOUR * 24 * 30), Some(HOUR * 48))
+    );
     assert_eq!(ours.cleanup_interval, Some(MINUTE));
     assert_eq!(ours.cache, CacheLimit::Entries(10_000));
     assert_eq!((ours.access_interval, ours.access_batch), (MINUTE, 100_000));

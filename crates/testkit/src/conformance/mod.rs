@@ -130,6 +130,7 @@ macro_rules! store_conformance {
                 the_old_key_is_free_and_stale_writes_to_it_find_nothing
                 of_many_rotations_at_once_one_takes_place
                 the_key_of_an_expired_record_can_be_moved_to
+                a_record_is_found_by_the_key_it_began_under
             }
             touching {
                 an_access_moves_forward_only_and_changes_no_version

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use session_process::store::{Change, Conflict, Create, Op, Owner};
+use session_process::store::{Change, Conflict, Create, Op, Owner, SessionKey};
 
 use super::{
     StoreUnderTest,
@@ -98,4 +98,54 @@ pub async fn the_key_of_an_expired_record_can_be_moved_to(under: impl StoreUnder
     assert!(done(&store, from, Op::Rotate(expired)).await.version > old);
     there(&store, expired).await;
     assert_eq!(store.delete_expired(10).await.expect("the store works"), []);
+}
+
+pub async fn a_record_is_found_by_the_key_it_began_under(under: impl StoreUnderTest) {
+    let store = under.store();
+    let first = created(
+        &store,
+        Create {
+            lifetime: idle(MINUTE),
+            ..Create::default()
+        },
+    )
+    .await;
+    let stays = created(&store, Create::default()).await;
+    let never = key();
+    let where_are = async |keys: &[SessionKey]| store.locate(keys).await.expect("it remembers");
+    assert_eq!(
+        where_are(&[first, never, stays, first]).await,
+        [Some(first), None, Some(stays), Some(first)]
+    );
+    assert_eq!(there(&store, first).await.first_key, first);
+    let (second, third) = (key(), key());
+    for (from, to) in [(first, second), (second, third)] {
+        done(&store, from, Op::Rotate(to)).await;
+        assert_eq!(there(&store, to).await.first_key, first);
+    }
+    assert_eq!(
+        where_are(&[second, first]).await,
+        [None, Some(third)],
+        "nothing began there"
+    );
+    done(&store, third, Op::Rotate(first)).await;
+    assert_eq!(where_are(&[first]).await, [Some(first)], "back again");
+    done(&store, first, Op::Rotate(third)).await;
+    // Another one under the key of the first: the two can't be told apart by it.
+    done(&store, first, create(Create::default())).await;
+    assert!(where_are(&[first]).await[0].is_some());
+    done(&store, first, Op::Delete).await;
+    assert_eq!(where_are(&[first]).await, [Some(third)]);
+    under.advance(2 * MINUTE);
+    assert_eq!(
+        where_are(&[first, stays]).await,
+        [None, Some(stays)],
+        "its time is over"
+    );
+    done(&store, third, create(Create::default())).await;
+    assert_eq!(there(&store, third).await.first_key, third, "nothing of the one before");
+    assert_eq!(where_are(&[first, third]).await, [None, Some(third)]);
+    done(&store, third, Op::Delete).await;
+    assert_eq!(where_are(&[third]).await, [None]);
+    assert_eq!(where_are(&[]).await, []);
 }

@@ -13,14 +13,12 @@ use std::{
 };
 
 use session_process::{
-    Builder, ManualClock, Sessions, Timestamp,
+    Builder, ManualClock, Sessions,
     records::SessionRecords,
-    store::{
-        BoxFuture, Change, Changes, MemoryStore, Outcome, Owner, Record, Removed, SessionKey, SessionStore, StoreError,
-        Touch,
-    },
+    store::{Change, MemoryStore, SessionStore, StoreError},
 };
 use shop::{Shop, app, visitor::Visit};
+use testkit::{Asked, Hooked, Hooks};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
@@ -65,13 +63,14 @@ pub(crate) async fn timed(
 }
 
 /// A store that can be away.
+pub(crate) type Away = Hooked<MemoryStore, Absence>;
+
 #[derive(Default)]
-pub(crate) struct Away {
-    inner: MemoryStore,
+pub(crate) struct Absence {
     pub(crate) is_away: AtomicBool,
 }
 
-impl Away {
+impl Absence {
     fn here(&self) -> Result<(), StoreError> {
         match self.is_away.load(SeqCst) {
             true => Err(StoreError::unavailable("test", "away, as told")),
@@ -80,44 +79,12 @@ impl Away {
     }
 }
 
-impl SessionStore for Away {
-    fn now(&self) -> Timestamp {
-        self.inner.now()
-    }
-
-    fn load<'a>(&'a self, keys: &'a [SessionKey]) -> BoxFuture<'a, Result<Vec<Option<Record>>, StoreError>> {
-        Box::pin(async move {
-            self.here()?;
-            self.inner.load(keys).await
-        })
-    }
-
-    fn commit(&self, changes: Vec<Change>) -> BoxFuture<'_, Result<Vec<Outcome>, StoreError>> {
-        Box::pin(async move {
-            self.here()?;
-            self.inner.commit(changes).await
-        })
-    }
-
-    fn touch(&self, touches: Vec<Touch>) -> BoxFuture<'_, Result<(), StoreError>> {
-        self.inner.touch(touches)
-    }
-
-    fn delete_expired(&self, limit: usize) -> BoxFuture<'_, Result<Vec<Removed>, StoreError>> {
-        self.inner.delete_expired(limit)
-    }
-
-    fn list<'a>(
-        &'a self,
-        owner: &'a Owner,
-        after: Option<SessionKey>,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<Record>, StoreError>> {
-        self.inner.list(owner, after, limit)
-    }
-
-    fn changes(&self) -> Box<dyn Changes> {
-        self.inner.changes()
+impl Hooks for Absence {
+    async fn before(&self, asked: Asked, _: &[Change], _: &dyn SessionStore) -> Result<(), StoreError> {
+        match asked {
+            Asked::Load | Asked::Commit => self.here(),
+            Asked::Touch | Asked::DeleteExpired | Asked::List | Asked::Locate => Ok(()),
+        }
     }
 }
 

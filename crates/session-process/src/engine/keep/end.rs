@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Alarm, Keep, Writing, durable, retry_after, snapshot,
+    Alarm, Keep, RETRY, Writing, durable, snapshot,
     write::{is_open, tell_failed},
 };
 use crate::{EndReason, Process, SaveError, clock::nanos, durability::Pace, engine::session::Session};
@@ -20,7 +20,8 @@ pub(in crate::engine) async fn is_used_elsewhere<P: Process>(session: &Session<P
     let Some(kept) = &session.kept else { return false };
     let key = kept.place.lock().await.key;
     match kept.records.record(key).await {
-        Ok(None) => false,
+        // Or it has another id, where it is used.
+        Ok(None) => matches!(kept.locate().await, Ok(Some(_))),
         Ok(Some(record)) => {
             let (idle_timeout, _) = session.life.limits(session.engine.now());
             let unused = kept.records.now().saturating_since(record.accessed_at);
@@ -108,7 +109,7 @@ pub(in crate::engine) async fn end<P: Process>(
         let again = session
             .engine
             .now()
-            .saturating_add(nanos(retry_after(failures).min(LAST_TRIES)));
+            .saturating_add(nanos(RETRY.wait(failures).min(LAST_TRIES)));
         if !outcome.as_ref().is_err_and(is_open) || again >= session.engine.shut_down_by() {
             break outcome;
         }

@@ -5,11 +5,12 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
+use parking_lot::Mutex;
 use tokio::sync::Mutex as AsyncMutex;
 
 use super::Known;
 use crate::{
-    SaveError, SessionId,
+    EndReason, SaveError, SessionId,
     records::SessionRecords,
     store::{Change, Conflict, Edit, Expect, Op, SessionKey, Snapshot, StoreError, Version},
 };
@@ -26,6 +27,8 @@ pub(crate) struct Kept {
     /// It was told that the record is gone, or has another key: there is nothing to write or to delete, and what is under
     /// its key by now is another's.
     removed: AtomicBool,
+    /// The key under which the record was created; `None` until it was read or written.
+    first_key: Mutex<Option<SessionKey>>,
 }
 
 /// Says so while it lives: a caller that goes away must not leave its session busy for good, as that hears of no end.
@@ -69,6 +72,7 @@ impl Kept {
             }),
             busy: AtomicBool::new(false),
             removed: AtomicBool::new(false),
+            first_key: Mutex::new(None),
         })
     }
 
@@ -142,6 +146,32 @@ impl Kept {
         let _ = outcome?;
         place.gone = true;
         Ok(())
+    }
+
+    pub(in crate::engine) fn first_key(&self) -> Option<SessionKey> {
+        *self.first_key.lock()
+    }
+
+    /// The record was read or written, and began under this key.
+    pub(super) fn began(&self, first_key: SessionKey) {
+        *self.first_key.lock() = Some(first_key);
+    }
+
+    /// Where the session is that is not under its key any more; `None`: it is over. An error: that is not known.
+    pub(in crate::engine) async fn locate(&self) -> Result<Option<SessionKey>, StoreError> {
+        let Some(first_key) = self.first_key() else {
+            return Err(StoreError::failed("locate", "there is no record of it yet"));
+        };
+        self.records.locate(&[first_key]).await.map(|found| found[0])
+    }
+
+    /// Why this process ends, whose record is not under its key any more, and nobody has said why.
+    pub(in crate::engine) async fn why_absent(&self) -> EndReason {
+        match self.locate().await {
+            Ok(None) => EndReason::Terminated,
+            // It goes on elsewhere, or may.
+            Ok(Some(_)) | Err(_) => EndReason::Asleep,
+        }
     }
 
     fn is_gone(&self, place: &Place) -> bool {

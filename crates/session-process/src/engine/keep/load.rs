@@ -16,6 +16,7 @@ pub(in crate::engine) async fn load<P: Process>(session: &Session<P>, keep: &mut
         return Ok(None);
     };
     place.version = record.version;
+    kept.began(record.first_key);
     resume(&session.life, session.engine.now(), kept.records.now(), &record);
     let Some(snapshot) = record.snapshot else {
         return Ok(None);
@@ -70,7 +71,10 @@ pub(in crate::engine) async fn save_first<P: Process>(
             .await
             .map_err(LoadError::Save)?
         {
-            Ok(version) => place.version = version,
+            Ok(version) => {
+                place.version = version;
+                kept.began(place.key);
+            }
             // Another node was quicker, within this moment.
             Err(_) => return Err(LoadError::Save(SaveError::Conflict)),
         }

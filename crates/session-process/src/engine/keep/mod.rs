@@ -39,6 +39,7 @@ pub(super) use self::{
 use super::session::{AnySession, Core, Session};
 use crate::{
     Process, SaveError,
+    back_off::BackOff,
     clock::nanos,
     durability::{Durable, Pace},
     store::{SessionKey, Snapshot},
@@ -131,12 +132,11 @@ impl Keep {
     }
 }
 
-/// How long after a write that failed, and `failures` before it, the next one is tried.
-fn retry_after(failures: u32) -> Duration {
-    const FIRST: Duration = Duration::from_millis(100);
-    const LONGEST: Duration = Duration::from_secs(30);
-    FIRST.saturating_mul(1 << failures.min(10)).min(LONGEST)
-}
+/// After a write that failed, until the next one is tried.
+const RETRY: BackOff = BackOff {
+    first: Duration::from_millis(100),
+    longest: Duration::from_secs(30),
+};
 
 fn durable<P: Process>() -> &'static Durable<P> {
     P::DURABILITY.0.as_ref().expect("only durable processes are kept")

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Alarm, Batch, Writing, durable, retry_after, set_alarm, snapshot};
+use super::{Alarm, Batch, RETRY, Writing, durable, set_alarm, snapshot};
 use crate::{
     EndReason, Process, SaveError,
     durability::Pace,
@@ -162,7 +162,7 @@ async fn settle<P: Process>(session: &Arc<Session<P>>, rings: bool) {
             // In a batch of its own: this one has its outcome, and would tell it of the next write too.
             keep.open.get_or_insert_with(Batch::new);
             batch.settle(Err(error));
-            let wait = retry_after(keep.failures);
+            let wait = RETRY.wait(keep.failures);
             keep.failures += 1;
             set_alarm(session, keep, wait);
         }
@@ -199,6 +199,7 @@ async fn fall_back<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>, er
         }
     }
     let gone = matches!(error, SaveError::Gone) || kept.place.lock().await.gone;
+    let why_gone = if gone { Some(kept.why_absent().await) } else { None };
     let back = match &keep.known.durable {
         Some(snapshot) if !gone && is_known => snapshot::read(&durable::<P>().schema, snapshot).ok(),
         _ => None,
@@ -215,14 +216,16 @@ async fn fall_back<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>, er
             }
         }
         None => {
-            let reason = if gone || !is_known {
+            let reason = match why_gone {
+                // As if that had been heard: its terminate hook finds what it has.
+                Some(EndReason::Terminated) => EndReason::Terminated,
+                None if is_known => EndReason::Crashed,
                 // What we have may be older than what the store has: the next message asks it. Or there is no record
-                // any more, and nobody has said why: the session may go on under another id. Who asks is told.
-                // Nor is it to be written at the end.
-                let _ = drop_quietly(core.process.take());
-                EndReason::Asleep
-            } else {
-                EndReason::Crashed
+                // under its key any more, and there may be one under another. Nor is it to be written at the end.
+                _ => {
+                    let _ = drop_quietly(core.process.take());
+                    EndReason::Asleep
+                }
             };
             session.close(reason, Leftover::Refuse);
         }

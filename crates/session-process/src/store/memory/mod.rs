@@ -222,6 +222,17 @@ impl SessionStore for MemoryStore {
         })
     }
 
+    fn locate<'a>(
+        &'a self,
+        first_keys: &'a [SessionKey],
+    ) -> BoxFuture<'a, Result<Vec<Option<SessionKey>>, StoreError>> {
+        Box::pin(async move {
+            let table = self.table.lock();
+            let now = self.now();
+            Ok(first_keys.iter().map(|first| table.locate(*first, now)).collect())
+        })
+    }
+
     fn changes(&self) -> Box<dyn Changes> {
         Box::new(Subscription(self.notices.subscribe()))
     }

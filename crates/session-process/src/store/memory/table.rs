@@ -19,6 +19,8 @@ pub(super) struct Table {
     by_user: HashMap<OwnerText, BTreeSet<SessionKey>>,
     by_group: HashMap<OwnerText, BTreeSet<SessionKey>>,
     by_end: BTreeSet<(Timestamp, SessionKey)>,
+    /// Those that have another key than at first: (that one, the present one).
+    by_first: BTreeSet<(SessionKey, SessionKey)>,
     last_version: u64,
     pub(super) held: Held,
 }
@@ -36,6 +38,16 @@ impl Table {
 
     pub(super) fn live(&self, key: &SessionKey, now: Timestamp) -> Option<&Arc<Record>> {
         self.records.get(key).filter(|record| !record.is_expired(now))
+    }
+
+    /// Where the live record is that was created under this key.
+    pub(super) fn locate(&self, first: SessionKey, now: Timestamp) -> Option<SessionKey> {
+        let stayed = Some(&first).filter(|key| self.live(key, now).is_some_and(|record| record.first_key == first));
+        let all = (first, SessionKey::from_bytes([0; 32]))..=(first, SessionKey::from_bytes([0xff; 32]));
+        let mut moved = self.by_first.range(all).map(|(_, key)| key);
+        stayed
+            .or_else(|| moved.find(|key| self.live(key, now).is_some()))
+            .copied()
     }
 
     /// Puts in a record whose key is free.
@@ -115,6 +127,9 @@ impl Table {
         if let Some(group) = &record.group_id {
             self.by_group.entry(group.clone()).or_default().insert(record.key);
         }
+        if record.first_key != record.key {
+            self.by_first.insert((record.first_key, record.key));
+        }
         let end = record.expires_at();
         if end < Timestamp::MAX {
             self.by_end.insert((end, record.key));
@@ -125,11 +140,12 @@ impl Table {
         take_out(&mut self.by_user, record.user_id.as_ref(), &record.key);
         take_out(&mut self.by_group, record.group_id.as_ref(), &record.key);
         self.by_end.remove(&(record.expires_at(), record.key));
+        self.by_first.remove(&(record.first_key, record.key));
     }
 
-    /// What the indices hold, for tests: users, groups, keys under them, ends.
+    /// What the indices hold, for tests: users, groups, keys under them, ends, those that have moved.
     #[cfg(test)]
-    pub(super) fn index_sizes(&self) -> [usize; 5] {
+    pub(super) fn index_sizes(&self) -> [usize; 6] {
         let keys = |index: &HashMap<OwnerText, BTreeSet<SessionKey>>| index.values().map(BTreeSet::len).sum();
         [
             self.by_user.len(),
@@ -137,6 +153,7 @@ impl Table {
             self.by_group.len(),
             keys(&self.by_group),
             self.by_end.len(),
+            self.by_first.len(),
         ]
     }
 }

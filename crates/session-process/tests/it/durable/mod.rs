@@ -134,7 +134,7 @@ impl<P: Process> Node<P> {
     pub(crate) fn with(configure: impl FnOnce(Builder<P>) -> Builder<P>) -> Self {
         let clock = ManualClock::new();
         clock.advance(HOUR);
-        let store = Arc::new(Tricky::new(MemoryStore::with_clock(clock.clone())));
+        let store = Arc::new(Tricky::over(MemoryStore::with_clock(clock.clone())));
         Self::over(store, clock, configure)
     }
 

@@ -242,26 +242,140 @@ async fn the_old_id_is_dead_at_once_also_while_a_write_hangs() {
     let _ = call.await.unwrap();
 }
 
-/// Whether it has another id by now, or is over, nobody has told: whoever follows it is to ask.
-#[tokio::test]
-async fn a_session_that_is_not_there_and_nobody_said_why_falls_asleep() {
-    for finds in ["a lost notice", "its own write"] {
-        let (a, id) = Node::started().await;
-        let b = a.again();
-        assert_eq!(b.sessions.call(&id, Total).await.unwrap(), 0);
-        let mut monitor = b.sessions.monitor(&id).unwrap();
-        a.store.mute.store(true, SeqCst);
-        let new = a.sessions.rotate(&id).await.unwrap();
-        if finds == "a lost notice" {
-            a.store.mute.store(false, SeqCst);
-            a.store.say(Notice::Lagged);
-        } else {
-            let error = b.sessions.call(&id, Add(5)).await.unwrap_err();
-            assert_eq!(error.kind(), "not_saved");
+/// How a node comes to find that there is no record under a key any more, where it was told nothing.
+#[derive(Debug, Clone, Copy)]
+enum Finds {
+    LostNotice,
+    ItsOwnWrite,
+    ItsOwnRotation,
+    ItsOwnTimeout,
+}
+
+const ALL_FINDS: [Finds; 4] = [
+    Finds::LostNotice,
+    Finds::ItsOwnWrite,
+    Finds::ItsOwnRotation,
+    Finds::ItsOwnTimeout,
+];
+
+/// A session that runs on two nodes, `b` of which hears nothing of what `a` does.
+async fn unheard() -> (Node, Node, SessionId) {
+    let (a, id) = Node::started().await;
+    let b = a.again();
+    assert_eq!(b.sessions.call(&id, Add(3)).await.unwrap(), 3);
+    a.store.mute.store(true, SeqCst);
+    b.clock.advance(HOUR / 2);
+    (a, b, id)
+}
+
+impl Finds {
+    async fn on(self, b: &Node, id: &SessionId) {
+        match self {
+            Self::LostNotice => {
+                b.store.mute.store(false, SeqCst);
+                b.store.say(Notice::Lagged);
+            }
+            Self::ItsOwnWrite => {
+                let error = b.sessions.call(id, Add(5)).await.unwrap_err();
+                assert_eq!(error.kind(), "not_saved");
+            }
+            Self::ItsOwnRotation => drop(b.sessions.rotate(id).await.unwrap_err()),
+            Self::ItsOwnTimeout => {
+                b.clock.advance(HOUR / 2);
+                b.sessions.expire_now().await;
+            }
         }
-        assert_eq!(monitor.ended().await, EndReason::Asleep, "{finds}");
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_is_over_and_nobody_said_so_ends_as_one_of_which_it_was_said() {
+    for finds in ALL_FINDS {
+        let (a, b, id) = unheard().await;
+        let mut monitor = b.sessions.monitor(&id).unwrap();
+        a.sessions.terminate(&id).await.unwrap();
+        finds.on(&b, &id).await;
+        let told = monitor.ended().await;
+        match finds {
+            Finds::ItsOwnTimeout => assert!(matches!(told, EndReason::Expired(_)), "{told:?}"),
+            _ => assert_eq!(told, EndReason::Terminated, "{finds:?}"),
+        }
+        assert_eq!(b.runs.hooks.load(SeqCst), 1, "{finds:?}");
+        assert_eq!(b.sessions.call(&id, Total).await.unwrap_err().kind(), "not_started");
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_has_another_id_and_nobody_said_so_falls_asleep() {
+    for finds in ALL_FINDS {
+        let (a, b, id) = unheard().await;
+        let mut monitor = b.sessions.monitor(&id).unwrap();
+        // Twice: what is under its key, and what came from there, are both gone.
+        let new = a.sessions.rotate(&id).await.unwrap();
+        let new = a.sessions.rotate(&new).await.unwrap();
+        assert_eq!(a.sessions.call(&new, Total).await.unwrap(), 3);
+        others_work().await;
+        a.records.flush_accesses().await.unwrap();
+        finds.on(&b, &id).await;
+        assert_eq!(monitor.ended().await, EndReason::Asleep, "{finds:?}");
         assert_eq!(b.runs.hooks.load(SeqCst), 0, "it goes on");
         assert_eq!(b.sessions.call(&id, Total).await.unwrap_err().kind(), "not_started");
-        assert_eq!(b.sessions.call(&new, Total).await.unwrap(), 0);
+        assert_eq!(b.sessions.call(&new, Total).await.unwrap(), 3);
     }
+}
+
+/// And where it came back from its record under a later key.
+#[tokio::test]
+async fn a_session_is_found_by_the_key_that_it_had_before_it_came_here() {
+    let (a, first) = Node::started().await;
+    let id = a.sessions.rotate(&first).await.unwrap();
+    let b = a.again();
+    assert_eq!(b.sessions.call(&id, Total).await.unwrap(), 0);
+    let mut monitor = b.sessions.monitor(&id).unwrap();
+    a.store.mute.store(true, SeqCst);
+    a.sessions.rotate(&id).await.unwrap();
+    Finds::LostNotice.on(&b, &id).await;
+    assert_eq!(monitor.ended().await, EndReason::Asleep);
+}
+
+/// Whether it has another id by now, or is over, is not known: whoever follows it is to ask.
+#[tokio::test]
+async fn where_the_store_can_not_say_what_became_of_a_session_it_falls_asleep() {
+    for finds in [Finds::LostNotice, Finds::ItsOwnWrite, Finds::ItsOwnRotation] {
+        let (a, b, id) = unheard().await;
+        let mut monitor = b.sessions.monitor(&id).unwrap();
+        a.sessions.terminate(&id).await.unwrap();
+        b.store.fail("locate", 1);
+        finds.on(&b, &id).await;
+        assert_eq!(monitor.ended().await, EndReason::Asleep, "{finds:?}");
+        assert_eq!(b.runs.hooks.load(SeqCst), 0, "{finds:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_does_not_answer_is_no_end_of_a_session() {
+    let (a, b, id) = unheard().await;
+    b.store.fail("load", usize::MAX);
+    Finds::LostNotice.on(&b, &id).await;
+    others_work().await;
+    b.store.fail("load", 0);
+    assert_eq!(b.sessions.call(&id, Total).await.unwrap(), 3);
+    assert!(a.sessions.is_started(&id));
+}
+
+/// A node that looks while a session begins must not take it for one that is gone.
+#[tokio::test]
+async fn a_session_that_has_no_record_yet_is_not_over() {
+    let a = Node::<Ledger>::new();
+    let (id, gate) = (id("a"), a.store.gate("commit"));
+    let start = {
+        let (sessions, id) = (a.sessions.clone(), id.clone());
+        tokio::spawn(async move { sessions.start_with(&id, New).await.map(drop) })
+    };
+    gate.reached().await;
+    a.store.say(Notice::Lagged);
+    others_work().await;
+    a.store.ungate("commit");
+    start.await.unwrap().unwrap();
+    assert_eq!(a.sessions.call(&id, Add(1)).await.unwrap(), 1);
 }

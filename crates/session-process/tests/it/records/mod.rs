@@ -39,7 +39,7 @@ impl Bench {
     pub(crate) fn with(configure: impl FnOnce(RecordsBuilder) -> RecordsBuilder) -> Self {
         let clock = ManualClock::new();
         clock.advance(HOUR);
-        let store = Arc::new(Tricky::new(MemoryStore::with_clock(clock.clone())));
+        let store = Arc::new(Tricky::over(MemoryStore::with_clock(clock.clone())));
         let records = node(&store, &clock, configure);
         Self { clock, store, records }
     }

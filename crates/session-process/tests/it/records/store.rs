@@ -8,18 +8,13 @@ use std::{
     },
 };
 
-use session_process::{
-    Timestamp,
-    store::{
-        BoxFuture, Change, Changes, Expect, MemoryStore, Notice, Op, Outcome, Owner, Record, Removed, SessionKey,
-        SessionStore, StoreError, Touch,
-    },
-};
-use testkit::Gate;
+use session_process::store::{BoxFuture, Change, Changes, Expect, MemoryStore, Notice, Op, SessionStore, StoreError};
+use testkit::{Asked, Gate, Hooked, Hooks};
 use tokio::sync::{Notify, broadcast};
 
-pub(crate) struct Tricky {
-    pub(crate) inner: MemoryStore,
+pub(crate) type Tricky = Hooked<MemoryStore, Tricks>;
+
+pub(crate) struct Tricks {
     gates: Mutex<HashMap<&'static str, Gate>>,
     failures: Mutex<HashMap<&'static str, usize>>,
     /// Every edit meets a change by somebody else.
@@ -33,10 +28,9 @@ pub(crate) struct Tricky {
     pub(crate) touches: AtomicUsize,
 }
 
-impl Tricky {
-    pub(crate) fn new(inner: MemoryStore) -> Self {
+impl Default for Tricks {
+    fn default() -> Self {
         Self {
-            inner,
             gates: Mutex::default(),
             failures: Mutex::default(),
             meddles: AtomicBool::default(),
@@ -48,8 +42,11 @@ impl Tricky {
             touches: AtomicUsize::default(),
         }
     }
+}
 
-    /// From now on the store stops at this point: `load`, `loaded`, `commit`, `committed`, `touch`, `delete_expired`.
+impl Tricks {
+    /// From now on the store stops at this point: `load`, `loaded`, `commit`, `committed`, `touch`, `delete_expired`,
+    /// `locate`.
     pub(crate) fn gate(&self, point: &'static str) -> Gate {
         let gate = Gate::new();
         self.gates.lock().unwrap().insert(point, gate.clone());
@@ -98,70 +95,49 @@ impl Tricky {
     }
 }
 
-impl SessionStore for Tricky {
-    fn now(&self) -> Timestamp {
-        self.inner.now()
-    }
-
-    fn load<'a>(&'a self, keys: &'a [SessionKey]) -> BoxFuture<'a, Result<Vec<Option<Record>>, StoreError>> {
-        Box::pin(async move {
-            self.loads.fetch_add(1, SeqCst);
-            self.at("load").await?;
-            let found = self.inner.load(keys).await?;
-            self.at("loaded").await?;
-            Ok(found)
-        })
-    }
-
-    fn commit(&self, changes: Vec<Change>) -> BoxFuture<'_, Result<Vec<Outcome>, StoreError>> {
-        Box::pin(async move {
-            self.commits.fetch_add(1, SeqCst);
-            self.at("commit").await?;
-            if self.meddles.load(SeqCst) {
-                let meddle = |change: &Change| Change {
-                    key: change.key,
-                    expect: Expect::default(),
-                    op: Op::Edit(Box::default()),
-                };
-                self.inner.commit(changes.iter().map(meddle).collect()).await?;
+impl Hooks for Tricks {
+    async fn before(&self, asked: Asked, changes: &[Change], inner: &dyn SessionStore) -> Result<(), StoreError> {
+        let point = match asked {
+            Asked::Load => {
+                self.loads.fetch_add(1, SeqCst);
+                "load"
             }
-            let outcomes = self.inner.commit(changes).await?;
-            self.at("committed").await?;
-            Ok(outcomes)
-        })
+            Asked::Commit => {
+                self.commits.fetch_add(1, SeqCst);
+                "commit"
+            }
+            Asked::Touch => {
+                self.touches.fetch_add(1, SeqCst);
+                "touch"
+            }
+            Asked::DeleteExpired => "delete_expired",
+            Asked::Locate => "locate",
+            Asked::List => return Ok(()),
+        };
+        self.at(point).await?;
+        if asked == Asked::Commit && self.meddles.load(SeqCst) {
+            let meddle = |change: &Change| Change {
+                key: change.key,
+                expect: Expect::default(),
+                op: Op::Edit(Box::default()),
+            };
+            inner.commit(changes.iter().map(meddle).collect()).await?;
+        }
+        Ok(())
     }
 
-    fn touch(&self, touches: Vec<Touch>) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move {
-            self.touches.fetch_add(1, SeqCst);
-            self.at("touch").await?;
-            self.inner.touch(touches).await
-        })
+    async fn after(&self, asked: Asked) -> Result<(), StoreError> {
+        match asked {
+            Asked::Load => self.at("loaded").await,
+            Asked::Commit => self.at("committed").await,
+            Asked::List => self.at("listed").await,
+            Asked::Touch | Asked::DeleteExpired | Asked::Locate => Ok(()),
+        }
     }
 
-    fn delete_expired(&self, limit: usize) -> BoxFuture<'_, Result<Vec<Removed>, StoreError>> {
-        Box::pin(async move {
-            self.at("delete_expired").await?;
-            self.inner.delete_expired(limit).await
-        })
-    }
-
-    fn list<'a>(
-        &'a self,
-        owner: &'a Owner,
-        after: Option<SessionKey>,
-        limit: usize,
-    ) -> BoxFuture<'a, Result<Vec<Record>, StoreError>> {
-        Box::pin(async move {
-            let page = self.inner.list(owner, after, limit).await?;
-            self.at("listed").await?;
-            Ok(page)
-        })
-    }
-
-    fn changes(&self) -> Box<dyn Changes> {
+    fn changes(&self, inner: Box<dyn Changes>) -> Box<dyn Changes> {
         Box::new(TrickyChanges {
-            inner: self.inner.changes(),
+            inner,
             mute: Arc::clone(&self.mute),
             deaf: Arc::clone(&self.deaf),
             said: self.said.subscribe(),
