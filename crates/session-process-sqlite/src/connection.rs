@@ -3,7 +3,8 @@
 use std::{
     fs, io,
     path::{Path, PathBuf},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -21,6 +22,9 @@ const LOG_LIMIT: u32 = 64 << 20;
 /// group should not have to go to the log in pieces. SQLite's 2 MB hold some 4,000 small sessions.
 const CACHE_KIB: i32 = 16 << 10;
 
+/// Between two attempts to open a file that others are opening.
+const AGAIN: Duration = Duration::from_millis(5);
+
 /// Statements are few; none should be prepared twice.
 const STATEMENTS: usize = 48;
 
@@ -33,8 +37,23 @@ pub(crate) fn open_writer(builder: &Builder) -> Result<Connection, OpenError> {
     if connection.is_readonly("main").map_err(fail)? {
         return Err(OpenError::ReadOnly { path: path.into() });
     }
+    // SQLite waits for a lock, except where waiting could be for ever as far as it can tell: that another connection makes
+    // the log of this very file is such a case, and it is over in a moment.
+    let begun = Instant::now();
+    loop {
+        match set_up(&mut connection, builder) {
+            Err(OpenError::Locked { .. }) if begun.elapsed() < builder.busy_timeout => thread::sleep(AGAIN),
+            outcome => return outcome.map(|()| connection),
+        }
+    }
+}
+
+/// Makes the file what it has to be, if it isn't yet.
+fn set_up(connection: &mut Connection, builder: &Builder) -> Result<(), OpenError> {
+    let path = builder.path.as_path();
+    let fail = |error| OpenError::from_sqlite(error, path);
     // Before anything is changed: is it ours?
-    schema::taken(&connection, path)?;
+    schema::taken(connection, path)?;
     let mode: String = connection
         .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))
         .map_err(fail)?;
@@ -46,8 +65,7 @@ pub(crate) fn open_writer(builder: &Builder) -> Result<Connection, OpenError> {
         .and_then(|()| connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES))
         .and_then(|()| connection.pragma_update(None, "journal_size_limit", LOG_LIMIT))
         .map_err(fail)?;
-    schema::migrate(&mut connection, path)?;
-    Ok(connection)
+    schema::migrate(connection, path)
 }
 
 /// A connection that only reads.
