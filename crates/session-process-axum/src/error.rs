@@ -417,8 +417,6 @@ impl Error {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
-
     use super::*;
 
     fn id() -> SessionId {
@@ -519,33 +517,14 @@ mod tests {
     #[test]
     fn a_store_that_failed_is_a_warning_and_a_node_that_was_first_is_none() {
         let warned = |source| {
-            let (lines, id) = (Arc::new(Mutex::new(Vec::<u8>::new())), id());
-            let writer = Arc::clone(&lines);
-            let subscriber = tracing_subscriber::fmt()
-                .with_max_level(tracing::Level::WARN)
-                .with_writer(move || Lines(Arc::clone(&writer)))
-                .finish();
-            tracing::subscriber::with_default(subscriber, || Error::NotSaved { id, source }.into_response());
-            let lines = lines.lock().unwrap();
-            String::from_utf8(lines.clone())
-                .unwrap()
-                .contains("session store failed")
+            let (traced, _guard) = testkit::capture_tracing();
+            let _ = Error::NotSaved { id: id(), source }.into_response();
+            let text = traced.text();
+            text.lines()
+                .any(|line| line.contains("WARN") && line.contains("session store failed"))
         };
         assert!(warned(SaveError::Store(StoreError::Timeout { context: "commit" })));
         assert!(!warned(SaveError::Conflict));
-    }
-
-    struct Lines(Arc<Mutex<Vec<u8>>>);
-
-    impl std::io::Write for Lines {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().unwrap().extend_from_slice(bytes);
-            Ok(bytes.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
     }
 
     #[test]

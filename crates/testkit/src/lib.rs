@@ -1,7 +1,6 @@
 //! What the tests of session-process share: named points to wait at instead of sleeping, a trap for secrets, stores
-//! with [`Hooks`], the
-//! [`conformance`] suite that every store passes, [`locks`] for those that have some, and (feature `postgres`) a
-//! private PostgreSQL server.
+//! with [`Hooks`], the [`conformance`] suite that every store passes, [`locks`] for those that have some, and (feature
+//! `postgres`) a private PostgreSQL server.
 
 mod captured;
 pub mod conformance;

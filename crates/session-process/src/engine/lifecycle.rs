@@ -158,11 +158,6 @@ impl<P: Process> Recipe<P> for FromStore {
 #[error("there is no such session in the store")]
 pub(super) struct NotThere;
 
-/// What makes a process.
-trait Making: Future<Output = Result<(), InitError>> + Send + 'static {}
-
-impl<F: Future<Output = Result<(), InitError>> + Send + 'static> Making for F {}
-
 /// Brings a session back from the store. `Ok(false)`: there is none.
 pub(crate) async fn wake<P: Process>(
     engine: &Arc<Engine>,
@@ -341,7 +336,10 @@ enum Begun {
 
 /// Runs `init` where the caller stands; what doesn't finish there goes on in a task. Not async: the caller's future
 /// doesn't contain `run`, which may be about to start a process of the same type.
-fn begin_here<P: Process>(session: Arc<Session<P>>, run: impl Making) -> Begun {
+fn begin_here<P: Process>(
+    session: Arc<Session<P>>,
+    run: impl Future<Output = Result<(), InitError>> + Send + 'static,
+) -> Begun {
     let address = session.address();
     let asked = session.engine.events.listened().then(Instant::now);
     session.engine.know(&session);

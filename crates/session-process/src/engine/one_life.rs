@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 
 use super::{
     Engine,
+    keep::why_absent,
     session::{AnySession, Leftover},
 };
 use crate::{
@@ -104,11 +105,8 @@ async fn look(engine: &Weak<Engine>, keys: &[SessionKey]) {
     let first_keys: Vec<SessionKey> = absent.iter().map(|absent| absent.first_key).collect();
     let found = records.locate(&first_keys).await;
     for (n, Absent { key, session, .. }) in absent.iter().enumerate() {
-        match &found {
-            Ok(found) if found[n].is_none() => ended(&engine, key, session, EndReason::Terminated),
-            // It has another key, or that is not known.
-            _ => ended(&engine, key, session, EndReason::Asleep),
-        }
+        let found = found.as_ref().ok().map(|found| found[n]);
+        ended(&engine, key, session, why_absent(found));
     }
 }
 

@@ -31,6 +31,15 @@ pub(crate) struct Kept {
     first_key: Mutex<Option<SessionKey>>,
 }
 
+/// The same by where the session is now; `None`: that is not known.
+pub(in crate::engine) fn why_absent(found: Option<Option<SessionKey>>) -> EndReason {
+    match found {
+        Some(None) => EndReason::Terminated,
+        // It goes on elsewhere, or may.
+        Some(Some(_)) | None => EndReason::Asleep,
+    }
+}
+
 /// Says so while it lives: a caller that goes away must not leave its session busy for good, as that hears of no end.
 struct Busy<'a>(&'a AtomicBool);
 
@@ -167,11 +176,7 @@ impl Kept {
 
     /// Why this process ends, whose record is not under its key any more, and nobody has said why.
     pub(in crate::engine) async fn why_absent(&self) -> EndReason {
-        match self.locate().await {
-            Ok(None) => EndReason::Terminated,
-            // It goes on elsewhere, or may.
-            Ok(Some(_)) | Err(_) => EndReason::Asleep,
-        }
+        why_absent(self.locate().await.ok())
     }
 
     fn is_gone(&self, place: &Place) -> bool {

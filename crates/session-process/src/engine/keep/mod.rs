@@ -33,6 +33,7 @@ pub(crate) use self::{batch::Batch, kept::Kept};
 pub(super) use self::{
     elsewhere::{heard, take_over},
     end::{end, is_used_elsewhere, recover},
+    kept::why_absent,
     load::{load, save_first},
     write::is_saved,
 };
