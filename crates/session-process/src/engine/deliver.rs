@@ -408,7 +408,10 @@ where
         Push::Begin => {
             // Nobody ran, so the session may have idled out before this message came.
             match session.life.judge(now) {
-                None => run::spawn_drain(Turn::new(Arc::clone(&session))),
+                // The holder left just before this message came. Inside a handler, which may hold what the others
+                // need, that is for a task.
+                None if chain::in_a_handler() => run::spawn_drain(Turn::new(Arc::clone(&session))),
+                None => run::drain_in_place(Turn::new(Arc::clone(&session))),
                 Some(expiry) => {
                     // `None`: whoever ends the session just now has refused it already, and the ticket says so.
                     let message = queued.ticket.open();
@@ -969,5 +972,46 @@ impl<P: Process> Envelope<P> for InitTicket {
 
     fn refuse(&self, why: Failure) {
         self.0.ticket.refuse(why);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use crate::{Context, Sessions};
+
+    #[derive(Debug, Default)]
+    struct Speaker;
+
+    impl Process for Speaker {}
+
+    struct Say(mpsc::Sender<&'static str>);
+
+    impl Handle<Say> for Speaker {
+        type Reply = ();
+
+        async fn handle(&mut self, Say(to): Say, _: &mut Context<Self>) {
+            to.send("said").unwrap();
+        }
+    }
+
+    /// A race between two threads otherwise: a sender that met a holder of the run right, which has left before the
+    /// message is in the queue. In a task it would wait until the sender, which may never wait, gives its thread up.
+    #[tokio::test]
+    async fn a_message_left_with_nobody_is_handled_by_who_left_it() {
+        let sessions = Sessions::<Speaker>::builder().build().unwrap();
+        let id = SessionId::generate();
+        sessions.start(&id).await.unwrap();
+        let (to, said) = mpsc::channel();
+        for sender in [Sender::Cast, Sender::Broadcast, Sender::Call, Sender::Itself] {
+            let Ok(session) = find::<Speaker>(sessions.engine(), &id) else {
+                panic!("it is started");
+            };
+            let left = leave(session, Say(to.clone()), sender);
+            assert!(matches!(left, Attempt::Sent | Attempt::Waiting(_)));
+            assert_eq!(said.try_recv(), Ok("said"), "{sender:?}");
+        }
     }
 }
