@@ -5,13 +5,14 @@ use std::sync::Mutex;
 
 use loom::{cell::UnsafeCell, sync::Arc, thread};
 
-use crate::engine::mailbox::{Close, Mailbox, Next, Push};
+use crate::engine::mailbox::{Close, Mailbox, Next, Push, Queue, RunRight};
 
 /// What the run right protects.
 struct World {
-    mailbox: Mailbox<u32>,
+    right: RunRight,
+    queue: Queue<u32>,
     /// Touched by the holder of the run right: loom fails the model if two do so at a time.
-    right: UnsafeCell<()>,
+    process: UnsafeCell<()>,
     handled: Mutex<Vec<u32>>,
     ends: Mutex<u32>,
 }
@@ -19,21 +20,26 @@ struct World {
 impl World {
     fn idle() -> Arc<Self> {
         let world = Self {
-            mailbox: Mailbox::running(),
-            right: UnsafeCell::new(()),
+            right: RunRight::held(),
+            queue: Queue::new(),
+            process: UnsafeCell::new(()),
             handled: Mutex::new(Vec::new()),
             ends: Mutex::new(0),
         };
-        assert!(world.mailbox.release());
+        assert!(world.mailbox().release());
         Arc::new(world)
     }
 
+    fn mailbox(&self) -> Mailbox<'_, u32> {
+        Mailbox::of(&self.right, &self.queue)
+    }
+
     fn handle(&self, message: u32) {
-        self.right.with_mut(|_| self.handled.lock().unwrap().push(message));
+        self.process.with_mut(|_| self.handled.lock().unwrap().push(message));
     }
 
     fn end(&self) {
-        self.right.with_mut(|_| *self.ends.lock().unwrap() += 1);
+        self.process.with_mut(|_| *self.ends.lock().unwrap() += 1);
     }
 
     fn log(&self) -> Vec<u32> {
@@ -42,14 +48,14 @@ impl World {
 
     /// As `handle_here` and `proceed` do.
     fn send(&self, message: u32) -> bool {
-        if self.mailbox.try_begin() {
+        if self.mailbox().try_begin() {
             self.handle(message);
-            if !self.mailbox.release() {
+            if !self.mailbox().release() {
                 self.drain();
             }
             return true;
         }
-        match self.mailbox.push(message, usize::MAX) {
+        match self.mailbox().push(message, usize::MAX) {
             Push::Queued => true,
             Push::Begin => {
                 self.drain();
@@ -62,7 +68,7 @@ impl World {
 
     fn drain(&self) {
         loop {
-            match self.mailbox.next() {
+            match self.mailbox().next() {
                 Next::Message(message) => self.handle(message),
                 Next::Idle => return,
                 Next::Closed => return self.end(),
@@ -71,7 +77,7 @@ impl World {
     }
 
     fn close(&self) {
-        if self.mailbox.close() == Close::Begin {
+        if self.mailbox().close() == Close::Begin {
             self.drain();
         }
     }
@@ -96,7 +102,7 @@ fn every_message_is_handled_once_one_at_a_time_and_in_its_senders_order() {
         let of = |tens: u32| log.iter().copied().filter(|n| n / 10 == tens).collect::<Vec<_>>();
         assert_eq!(of(1), [10, 11]);
         assert_eq!(of(2), [20, 21]);
-        assert!(!world.mailbox.is_running(), "the right was given up");
+        assert!(!world.mailbox().is_running(), "the right was given up");
     });
 }
 
@@ -119,8 +125,8 @@ fn three_senders_leave_nothing_in_the_queue() {
         let mut log = world.log();
         log.sort_unstable();
         assert_eq!(log, [1, 2, 3]);
-        assert_eq!(world.mailbox.waiting(), 0);
-        assert!(!world.mailbox.is_running());
+        assert_eq!(world.mailbox().waiting(), 0);
+        assert!(!world.mailbox().is_running());
     });
 }
 

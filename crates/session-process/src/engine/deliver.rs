@@ -216,10 +216,13 @@ where
         };
         handled.map(|value| {
             let core = core.get_mut();
-            if core.observers.is_some() {
-                observe::handled(&session, core);
-            }
-            let gate = keep::handled(&session, core);
+            let gate = match &core.beside {
+                None => None,
+                Some(_) => {
+                    observe::handled(&session, core);
+                    keep::handled(&session, core)
+                }
+            };
             (Reply { value, gate }, core.cx.take_stop())
         })
     };
@@ -253,9 +256,9 @@ where
         return Attempt::Refused(Refusal::SelfCall, message);
     }
     let begun = match chain {
-        Chain::Free => at_home(&session.engine) && session.mailbox.try_begin_soon(),
+        Chain::Free => at_home(&session.engine) && session.mailbox().try_begin_soon(),
         // A message to one that is at work further down this very stack: it can't be done before we are.
-        Chain::Cycle => at_home(&session.engine) && session.mailbox.try_begin(),
+        Chain::Cycle => at_home(&session.engine) && session.mailbox().try_begin(),
         Chain::TooDeep => false,
     };
     if begun {
@@ -272,13 +275,13 @@ where
     M: Send + 'static,
 {
     let now = session.engine.now();
-    if let Some(expiry) = session.life.judge(now) {
+    if let Some(expiry) = session.life().judge(now) {
         session.close(EndReason::Expired(expiry), Leftover::Refuse);
         session.proceed();
         return Attempt::Refused(Refusal::NotStarted, message);
     }
     if sender.is_use() {
-        session.life.used(now);
+        session.life().used(now);
     }
     let address = session.address();
     let mut run = room::place(handle::<P, M, true>(session, message));
@@ -308,7 +311,7 @@ where
         Err(frame) => frame,
     };
     let session = handed_over::<P>();
-    session.mailbox.away();
+    session.mailbox().away();
     let queued = Arc::new(Queued {
         ticket: if sender.waits() {
             Ticket::begun()
@@ -354,7 +357,7 @@ where
         Ok((session, (reply, stop))) => {
             turn.clear();
             if sender.is_use() {
-                session.life.used(session.engine.now());
+                session.life().used(session.engine.now());
             }
             if let Some(reason) = stop {
                 session.close(reason, Leftover::Refuse);
@@ -376,7 +379,7 @@ where
     M: Send + 'static,
 {
     let now = session.engine.now();
-    if session.life.past_deadline(now) {
+    if session.life().past_deadline(now) {
         Arc::clone(&session).expire(now);
         return Attempt::Refused(Refusal::NotStarted, message);
     }
@@ -395,19 +398,19 @@ where
         _ => session.engine.config.mailbox_capacity,
     };
     let mut push = session
-        .mailbox
+        .mailbox()
         .push(Arc::clone(&queued) as Arc<dyn Envelope<P>>, capacity);
     if let Push::Full(envelope) = push {
         // Messages whose senders took them back still have their places.
         let withdrawn = session.engine.withdrawn.load(Ordering::Acquire);
-        session.mailbox.clear_out(withdrawn, |envelope| !envelope.is_gone());
-        push = session.mailbox.push(envelope, capacity);
+        session.mailbox().clear_out(withdrawn, |envelope| !envelope.is_gone());
+        push = session.mailbox().push(envelope, capacity);
     }
     let refusal = match push {
         Push::Queued => None,
         Push::Begin => {
             // Nobody ran, so the session may have idled out before this message came.
-            match session.life.judge(now) {
+            match session.life().judge(now) {
                 // The holder left just before this message came. Inside a handler, which may hold what the others
                 // need, that is for a task.
                 None if chain::in_a_handler() => run::spawn_drain(Turn::new(Arc::clone(&session))),
@@ -432,7 +435,7 @@ where
         return Attempt::Refused(refusal, message);
     }
     if sender.is_use() {
-        session.life.touch(now, true);
+        session.life().touch(now, true);
     }
     match sender {
         Sender::Cast | Sender::Broadcast => Attempt::Sent,

@@ -18,48 +18,73 @@ const NEVER: u64 = u64::MAX;
 /// In `last_used`: judged expired.
 const EXPIRED: u64 = u64::MAX;
 
-/// What is written with each use comes first: next to what else a message writes.
+/// When it was last used: written with each use, so it lies with what else a message writes.
 #[derive(Debug)]
-#[repr(C)]
-pub(crate) struct Life {
-    last_used: AtomicU64,
+pub(crate) struct LastUsed(AtomicU64);
+
+/// What each message reads and hardly anybody writes.
+#[derive(Debug)]
+pub(crate) struct Limits {
     idle: AtomicU64,
     /// An instant, not a duration.
     deadline: AtomicU64,
     started: AtomicU64,
 }
 
-impl Life {
-    pub(crate) fn new(now: u64, idle_timeout: Option<Duration>, max_lifetime: Option<Duration>) -> Self {
-        let life = Self {
-            started: AtomicU64::new(now),
-            last_used: AtomicU64::new(now),
-            idle: AtomicU64::new(NEVER),
-            deadline: AtomicU64::new(NEVER),
-        };
-        life.set_idle_timeout(idle_timeout);
-        life.set_max_lifetime(max_lifetime);
-        life
+/// The two of one session, wherever they lie in it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Life<'a> {
+    last_used: &'a AtomicU64,
+    limits: &'a Limits,
+}
+
+impl<'a> Life<'a> {
+    #[inline]
+    pub(crate) fn of(last_used: &'a LastUsed, limits: &'a Limits) -> Self {
+        Self {
+            last_used: &last_used.0,
+            limits,
+        }
     }
 
-    pub(crate) fn set_idle_timeout(&self, timeout: Option<Duration>) {
-        self.idle.store(timeout.map_or(NEVER, nanos), Ordering::Relaxed);
+    /// Of a session that starts at `now`.
+    pub(crate) fn begin(
+        now: u64,
+        idle_timeout: Option<Duration>,
+        max_lifetime: Option<Duration>,
+    ) -> (LastUsed, Limits) {
+        let (last_used, limits) = (
+            LastUsed(AtomicU64::new(now)),
+            Limits {
+                started: AtomicU64::new(now),
+                idle: AtomicU64::new(NEVER),
+                deadline: AtomicU64::new(NEVER),
+            },
+        );
+        let life = Life::of(&last_used, &limits);
+        life.set_idle_timeout(idle_timeout);
+        life.set_max_lifetime(max_lifetime);
+        (last_used, limits)
+    }
+
+    pub(crate) fn set_idle_timeout(self, timeout: Option<Duration>) {
+        self.limits.idle.store(timeout.map_or(NEVER, nanos), Ordering::Relaxed);
     }
 
     /// Counted from the start.
-    pub(crate) fn set_max_lifetime(&self, lifetime: Option<Duration>) {
+    pub(crate) fn set_max_lifetime(self, lifetime: Option<Duration>) {
         let deadline = lifetime.map_or(NEVER, |lifetime| self.started().saturating_add(nanos(lifetime)));
-        self.deadline.store(deadline, Ordering::Relaxed);
+        self.limits.deadline.store(deadline, Ordering::Relaxed);
     }
 
     /// Whether the session has expired at `now`, for good if so. Only for the holder of the run right.
     #[inline]
-    pub(crate) fn judge(&self, now: u64) -> Option<Expiry> {
+    pub(crate) fn judge(self, now: u64) -> Option<Expiry> {
         if self.past_deadline(now) {
             self.last_used.store(EXPIRED, Ordering::Release);
             return Some(Expiry::Absolute);
         }
-        let idle = self.idle.load(Ordering::Relaxed);
+        let idle = self.limits.idle.load(Ordering::Relaxed);
         let mut used = self.last_used.load(Ordering::Acquire);
         loop {
             if used == EXPIRED {
@@ -80,14 +105,14 @@ impl Life {
 
     /// Notes a use. Only for the holder of the run right, after [`judge`](Self::judge).
     #[inline]
-    pub(crate) fn used(&self, now: u64) {
+    pub(crate) fn used(self, now: u64) {
         if self.last_used.load(Ordering::Relaxed) < now {
             self.last_used.store(now, Ordering::Relaxed);
         }
     }
 
     /// Notes a use from outside; false if the session has expired.
-    pub(crate) fn touch(&self, now: u64, running: bool) -> bool {
+    pub(crate) fn touch(self, now: u64, running: bool) -> bool {
         self.last_used
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
                 (used != EXPIRED && !self.expired_at(now, used, running)).then(|| used.max(now))
@@ -97,71 +122,71 @@ impl Life {
 
     /// A look without consequences. A session that is `running` is in use, so only its deadline counts.
     #[inline]
-    pub(crate) fn is_expired(&self, now: u64, running: bool) -> bool {
+    pub(crate) fn is_expired(self, now: u64, running: bool) -> bool {
         let used = self.last_used.load(Ordering::Acquire);
         used == EXPIRED || self.expired_at(now, used, running)
     }
 
     #[inline]
-    fn expired_at(&self, now: u64, used: u64, running: bool) -> bool {
-        let idle = self.idle.load(Ordering::Relaxed);
+    fn expired_at(self, now: u64, used: u64, running: bool) -> bool {
+        let idle = self.limits.idle.load(Ordering::Relaxed);
         self.past_deadline(now) || (!running && idle != NEVER && now.saturating_sub(used) >= idle)
     }
 
     #[inline]
-    pub(crate) fn past_deadline(&self, now: u64) -> bool {
-        self.deadline.load(Ordering::Relaxed) <= now
+    pub(crate) fn past_deadline(self, now: u64) -> bool {
+        self.limits.deadline.load(Ordering::Relaxed) <= now
     }
 
     /// When it would expire if nobody used it any more. `u64::MAX`: never.
-    pub(crate) fn expires_at(&self) -> u64 {
+    pub(crate) fn expires_at(self) -> u64 {
         let used = self.last_used.load(Ordering::Acquire);
         if used == EXPIRED {
             return 0;
         }
-        used.saturating_add(self.idle.load(Ordering::Relaxed))
-            .min(self.deadline.load(Ordering::Relaxed))
+        used.saturating_add(self.limits.idle.load(Ordering::Relaxed))
+            .min(self.limits.deadline.load(Ordering::Relaxed))
     }
 
     /// Which limit [`expires_at`](Self::expires_at) is.
-    pub(crate) fn expires_by(&self) -> Option<Expiry> {
+    pub(crate) fn expires_by(self) -> Option<Expiry> {
         match self.expires_at() {
             NEVER => None,
-            at if at == self.deadline.load(Ordering::Relaxed) => Some(Expiry::Absolute),
+            at if at == self.limits.deadline.load(Ordering::Relaxed) => Some(Expiry::Absolute),
             _ => Some(Expiry::Idle),
         }
     }
 
     /// When it will not have been used for `nanos`.
-    pub(crate) fn idle_since(&self, nanos: u64) -> u64 {
+    pub(crate) fn idle_since(self, nanos: u64) -> u64 {
         self.last_used.load(Ordering::Acquire).saturating_add(nanos)
     }
 
-    fn started(&self) -> u64 {
-        self.started.load(Ordering::Relaxed)
+    fn started(self) -> u64 {
+        self.limits.started.load(Ordering::Relaxed)
     }
 
     /// What was set for a session that was just started: its idle timeout, and the time until its deadline.
-    pub(crate) fn limits(&self, now: u64) -> (Option<Duration>, Option<Duration>) {
+    pub(crate) fn limits(self, now: u64) -> (Option<Duration>, Option<Duration>) {
         let limit = |nanos| (nanos != NEVER).then(|| Duration::from_nanos(nanos));
-        let deadline = self.deadline.load(Ordering::Relaxed);
+        let deadline = self.limits.deadline.load(Ordering::Relaxed);
         let rest = (deadline != NEVER).then(|| Duration::from_nanos(deadline.saturating_sub(now)));
-        (limit(self.idle.load(Ordering::Relaxed)), rest)
+        (limit(self.limits.idle.load(Ordering::Relaxed)), rest)
     }
 
     /// Goes on where a session was before it went to the store. Only for who is just starting it.
-    pub(crate) fn resume(&self, started: u64, used: u64, idle_timeout: Option<Duration>, deadline: Option<u64>) {
-        self.started.store(started, Ordering::Relaxed);
+    pub(crate) fn resume(self, started: u64, used: u64, idle_timeout: Option<Duration>, deadline: Option<u64>) {
+        self.limits.started.store(started, Ordering::Relaxed);
         self.last_used.store(used, Ordering::Release);
         self.set_idle_timeout(idle_timeout);
-        self.deadline.store(deadline.unwrap_or(NEVER), Ordering::Relaxed);
+        self.limits.deadline.store(deadline.unwrap_or(NEVER), Ordering::Relaxed);
     }
 
-    pub(crate) fn age(&self, now: u64) -> Duration {
+    pub(crate) fn age(self, now: u64) -> Duration {
         Duration::from_nanos(now.saturating_sub(self.started()))
     }
 
-    pub(crate) fn idle_for(&self, now: u64) -> Duration {
+    pub(crate) fn idle_for(self, now: u64) -> Duration {
         Duration::from_nanos(now.saturating_sub(self.last_used.load(Ordering::Relaxed)))
     }
 }
@@ -174,7 +199,8 @@ mod tests {
 
     #[test]
     fn use_defers_idle_expiry_and_not_the_deadline() {
-        let life = Life::new(0, IDLE, Some(Duration::from_nanos(150)));
+        let (used, limits) = Life::begin(0, IDLE, Some(Duration::from_nanos(150)));
+        let life = Life::of(&used, &limits);
         assert_eq!(life.judge(99), None);
         life.used(99);
         assert_eq!(life.judge(149), None);
@@ -183,7 +209,8 @@ mod tests {
 
     #[test]
     fn expired_once_is_expired_for_good() {
-        let life = Life::new(0, IDLE, None);
+        let (used, limits) = Life::begin(0, IDLE, None);
+        let life = Life::of(&used, &limits);
         assert!(life.touch(99, false));
         assert_eq!(life.judge(199), Some(Expiry::Idle));
         assert!(!life.touch(100, false), "also when the clock goes back");
@@ -192,7 +219,8 @@ mod tests {
 
     #[test]
     fn a_clock_that_goes_backwards_expires_nothing() {
-        let life = Life::new(1_000, IDLE, None);
+        let (used, limits) = Life::begin(1_000, IDLE, None);
+        let life = Life::of(&used, &limits);
         assert_eq!(life.judge(5), None);
         life.used(5);
         assert_eq!(life.judge(1_099), None, "the later use still counts");
@@ -200,7 +228,8 @@ mod tests {
 
     #[test]
     fn limits_can_be_lifted_and_set_for_one_session() {
-        let life = Life::new(0, IDLE, None);
+        let (used, limits) = Life::begin(0, IDLE, None);
+        let life = Life::of(&used, &limits);
         life.set_idle_timeout(None);
         assert_eq!(life.judge(u64::MAX - 1), None);
         life.set_max_lifetime(Some(Duration::from_nanos(7)));

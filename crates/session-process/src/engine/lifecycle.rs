@@ -22,7 +22,7 @@ use super::{
     registry::Insert,
     room,
     run::Turn,
-    session::{AnySession, Core, Envelope, Failure, Leftover, Session},
+    session::{AnySession, Beside, Core, Envelope, Failure, Leftover, Session},
 };
 use crate::{
     Context, EndReason, Init, InitError, LoadError, Process, Restart, SessionId, SharedError, StartError, StartOptions,
@@ -90,7 +90,7 @@ where
         let make = || {
             let idle_timeout = options.idle_timeout.unwrap_or(engine.config.idle_timeout);
             let max_lifetime = options.max_lifetime.unwrap_or(engine.config.max_lifetime);
-            Session::<P>::starting(engine, id, Life::new(now, idle_timeout, max_lifetime), recipe)
+            Session::<P>::starting(engine, id, Life::begin(now, idle_timeout, max_lifetime), recipe)
         };
         let found = match engine.registry.get_or_insert(id, admit, make) {
             Insert::Inserted(session) => {
@@ -270,7 +270,7 @@ fn insert_from_store<P: Process>(engine: &Arc<Engine>, id: &SessionId) -> Insert
     let now = engine.now();
     let (idle_timeout, max_lifetime) = (engine.config.idle_timeout, engine.config.max_lifetime);
     let make = || {
-        let life = Life::new(now, idle_timeout, max_lifetime);
+        let life = Life::begin(now, idle_timeout, max_lifetime);
         Session::<P>::starting(engine, id, life, Box::new(FromStore))
     };
     engine.registry.get_or_insert(id, || engine.admit_back(), make)
@@ -279,8 +279,8 @@ fn insert_from_store<P: Process>(engine: &Arc<Engine>, id: &SessionId) -> Insert
 /// In place of `init`, for a session that has begun long ago.
 async fn back<P: Process>(session: Arc<Session<P>>) -> Result<(), InitError> {
     let mut core = session.core.borrow_mut();
-    let Core { process, keep, .. } = core.get_mut();
-    let keep = keep.as_deref_mut().ok_or(NotThere)?;
+    let Core { process, beside, .. } = core.get_mut();
+    let keep = Beside::keep(beside).ok_or(NotThere)?;
     *process = Some(keep::load(&session, keep).await?.ok_or(NotThere)?);
     session.engine.registry.recheck(&AnySession::id(&*session));
     Ok(())
@@ -357,7 +357,7 @@ fn begin_here<P: Process>(
     } else {
         (run, chain::frame_for_queued_call(address))
     };
-    session.mailbox.away();
+    session.mailbox().away();
     let ticket = InitTicket::new(frame.clone());
     let turn = Turn::at(Arc::clone(&session), Arc::clone(&ticket) as Arc<dyn Envelope<P>>);
     session.spawn(go_on(
@@ -388,18 +388,20 @@ async fn init<P: Init<A>, A>(session: Arc<Session<P>>, args: A) -> Result<(), In
 
 async fn init_durable<P: Init<A>, A>(session: Arc<Session<P>>, args: A) -> Result<(), InitError> {
     let mut core = session.core.borrow_mut();
-    let Core { process, cx, keep, .. } = core.get_mut();
-    if let Some(keep) = keep.as_deref_mut()
+    let Core {
+        process, cx, beside, ..
+    } = core.get_mut();
+    if let Some(keep) = Beside::keep(beside)
         && let Some(found) = keep::load(&session, keep).await?
     {
         // It was started before, by this program or an earlier one, here or elsewhere.
         *process = Some(found);
-        session.life.used(session.engine.now());
+        session.life().used(session.engine.now());
         session.engine.registry.recheck(&AnySession::id(&*session));
         return Ok(());
     }
     let new = process.insert(P::init(args, cx).await?);
-    if let Some(keep) = keep.as_deref_mut() {
+    if let Some(keep) = Beside::keep(beside) {
         keep::save_first(&session, new, keep).await?;
     }
     begun(&session, cx);
@@ -410,7 +412,7 @@ async fn init_durable<P: Init<A>, A>(session: Arc<Session<P>>, args: A) -> Resul
 fn begun<P: Process>(session: &Arc<Session<P>>, cx: &mut Context<P>) {
     cx.take_unchanged();
     // Now, as it may have taken long. (Coming back from the store is no use: that is the message it comes for.)
-    session.life.used(session.engine.now());
+    session.life().used(session.engine.now());
     if let Some(reason) = cx.take_stop() {
         session.close(reason, Leftover::Refuse);
     }
@@ -446,7 +448,7 @@ fn settle<P: Process>(
     let reason = session.end_reason().unwrap_or(EndReason::Crashed);
     let waiting = {
         session.close(reason, Leftover::Handle);
-        session.mailbox.take()
+        session.mailbox().take()
     };
     // First out of the registry, so that whoever learns of the failure can start it again.
     turn.finish(reason);
@@ -469,7 +471,7 @@ pub(super) async fn recover<P: Process>(turn: Turn<P>, panic: String) {
     // Those that the hook has begun.
     session.side.lock().stop_tasks();
     let restarts = match P::RESTART {
-        Restart::OnFailure { max_restarts, within } if !session.mailbox.is_closed() => {
+        Restart::OnFailure { max_restarts, within } if !session.mailbox().is_closed() => {
             let mut side = session.side.lock();
             side.extras().admit_restart(engine.now(), max_restarts, nanos(within))
         }
@@ -504,18 +506,17 @@ async fn begin_anew<P: Process>(session: Arc<Session<P>>) -> Result<(), InitErro
         process,
         cx,
         recipe,
-        keep,
-        observers,
+        beside,
     } = core.get_mut();
-    *process = Some(match keep::recover(&session, keep.as_deref_mut()).await {
+    *process = Some(match keep::recover(&session, Beside::keep(beside)).await {
         Some(durable) => durable,
         // What the store had is gone, or can't be read.
-        None if keep.is_some() => return Err(NotThere.into()),
+        None if Beside::keep(beside).is_some() => return Err(NotThere.into()),
         None => recipe.make(cx).await?,
     });
     cx.take_unchanged();
-    if let (Some(observers), Some(process)) = (observers, &*process) {
-        observers.tell(process);
+    if let (Some(beside), Some(process)) = (beside, &*process) {
+        beside.observers.tell(process);
     }
     if let Some(reason) = cx.take_stop() {
         session.close(reason, Leftover::Refuse);
@@ -548,10 +549,12 @@ pub(super) async fn end<P: Process>(turn: Turn<P>) {
 /// Runs the terminate hook and drops the process, if there is one. `last`: it doesn't begin anew.
 async fn terminate<P: Process>(session: &Arc<Session<P>>, reason: EndReason, last: bool) {
     let mut core = session.core.borrow_mut();
-    let Core { process, cx, keep, .. } = core.get_mut();
+    let Core {
+        process, cx, beside, ..
+    } = core.get_mut();
     let Some(running) = process.as_mut() else {
         if last {
-            keep::end::<P>(session, None, keep.as_deref_mut(), reason).await;
+            keep::end::<P>(session, None, Beside::keep(beside), reason).await;
         }
         return;
     };
@@ -564,7 +567,7 @@ async fn terminate<P: Process>(session: &Arc<Session<P>>, reason: EndReason, las
         hook(session, running, cx, reason).await
     };
     if last {
-        keep::end(session, process.as_mut(), keep.as_deref_mut(), reason).await;
+        keep::end(session, process.as_mut(), Beside::keep(beside), reason).await;
     }
     let dropped = drop_quietly(process.take()).map_err(panic_text);
     if let Err(error) = hook.and(dropped) {

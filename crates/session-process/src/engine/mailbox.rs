@@ -45,14 +45,23 @@ const PAUSE: u32 = 128;
 /// leave its memory with an idle session for good.
 const KEPT_CAPACITY: usize = 16;
 
-#[repr(C)]
-pub(crate) struct Mailbox<T> {
+/// Whose turn it is: what each message writes.
+#[derive(Debug)]
+pub(crate) struct RunRight {
     bits: AtomicU32,
-    queue: Mutex<Queue<T>>,
+}
+
+/// What waits.
+pub(crate) struct Queue<T>(Mutex<Waits<T>>);
+
+/// The two of one session, wherever they lie in it: the queue is out of the way of messages that don't need it.
+pub(crate) struct Mailbox<'a, T> {
+    bits: &'a AtomicU32,
+    queue: &'a Mutex<Waits<T>>,
 }
 
 /// A session whose messages are all handled in place never has one, and pays one word for it.
-type Queue<T> = Option<Box<Waiting<T>>>;
+type Waits<T> = Option<Box<Waiting<T>>>;
 
 struct Waiting<T> {
     messages: VecDeque<T>,
@@ -102,12 +111,27 @@ pub(crate) enum Close {
     Already,
 }
 
-impl<T> Mailbox<T> {
-    /// A mailbox whose run right is held by the caller, who is starting the session.
-    pub(crate) fn running() -> Self {
+impl RunRight {
+    /// Held by the caller, who is starting the session.
+    pub(crate) fn held() -> Self {
         Self {
             bits: AtomicU32::new(RUNNING),
-            queue: Mutex::new(None),
+        }
+    }
+}
+
+impl<T> Queue<T> {
+    pub(crate) fn new() -> Self {
+        Self(Mutex::new(None))
+    }
+}
+
+impl<'a, T> Mailbox<'a, T> {
+    #[inline]
+    pub(crate) fn of(right: &'a RunRight, queue: &'a Queue<T>) -> Self {
+        Self {
+            bits: &right.bits,
+            queue: &queue.0,
         }
     }
 

@@ -32,6 +32,12 @@ use crate::{
 
 pub(crate) struct Observers<P>(Vec<Observing<P>>);
 
+impl<P> Default for Observers<P> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
 struct Observing<P> {
     observer: Box<dyn Observer<P>>,
     seen: Seen,
@@ -103,11 +109,13 @@ impl<P: Process> Observers<P> {
 }
 
 /// After a message of a process that is observed. One that is written through tells when it is.
-#[cold]
 pub(super) fn handled<P: Process>(session: &Session<P>, core: &mut Core<P>) {
-    let (Some(observers), Some(process)) = (&mut core.observers, &core.process) else {
+    let (Some(beside), Some(process)) = (&mut core.beside, &core.process) else {
         return;
     };
+    if beside.observers.0.is_empty() {
+        return;
+    }
     let unchanged = match (&P::DURABILITY.0, &session.kept) {
         (
             Some(Durable {
@@ -119,7 +127,7 @@ pub(super) fn handled<P: Process>(session: &Session<P>, core: &mut Core<P>) {
         _ => core.cx.take_unchanged(),
     };
     if !unchanged {
-        observers.tell(process);
+        beside.observers.tell(process);
     }
 }
 
@@ -189,17 +197,17 @@ async fn observe_once<P: Process>(
         let (id, message) = (id.clone(), ());
         return Err((CallError::SelfCall { id, message }, None));
     }
-    if session.life.past_deadline(engine.now()) {
+    if session.life().past_deadline(engine.now()) {
         Arc::clone(&session).expire(engine.now());
         return Err(not_started(observer));
     }
     let frame = chain::frame_for_queued_call(session.address());
     let queued = Arc::new(Queued::waiting(observer, frame));
     let envelope = Arc::new(Begin(Arc::clone(&queued))) as Arc<dyn Envelope<P>>;
-    match session.mailbox.push(envelope, engine.config.mailbox_capacity) {
+    match session.mailbox().push(envelope, engine.config.mailbox_capacity) {
         Push::Queued => {}
         // Nobody ran, so the session may have idled out before.
-        Push::Begin => match session.life.judge(engine.now()) {
+        Push::Begin => match session.life().judge(engine.now()) {
             None => run::spawn_drain(Turn::new(Arc::clone(&session))),
             Some(expiry) => {
                 // `None`: whoever ends the session just now has refused it already, and the ticket says so.
@@ -244,7 +252,7 @@ impl<P: Process> Envelope<P> for Begin<P> {
             let core = core.get_mut();
             let waits = keep::pending(core).is_some();
             core.cx.take_unchanged();
-            let observers = core.observers.get_or_insert_with(|| Box::new(Observers(Vec::new())));
+            let observers = &mut core.beside.get_or_insert_default().observers;
             observers.0.push(Observing {
                 observer,
                 seen: Seen::Fresh,

@@ -93,7 +93,7 @@ fn farewell<P: Process>(session: &Arc<Session<P>>, reason: EndReason) {
             session: super::AnySession::id(&**session).public_handle(),
             process: std::any::type_name::<P>(),
             reason,
-            lifetime: session.life.age(session.engine.now()),
+            lifetime: session.life().age(session.engine.now()),
         });
     }
     farewell.say();
@@ -123,9 +123,9 @@ async fn drain_sliced<P: Process>(mut turn: Turn<P>, first: usize) {
     let session = Arc::clone(turn.session());
     let mut left = first;
     loop {
-        match session.mailbox.next() {
+        match session.mailbox().next() {
             Next::Message(envelope) => {
-                if session.life.past_deadline(session.engine.now()) {
+                if session.life().past_deadline(session.engine.now()) {
                     session.close(EndReason::Expired(Expiry::Absolute), Leftover::Refuse);
                     envelope.refuse(Failure::Ended(EndReason::Expired(Expiry::Absolute)));
                     continue;
@@ -141,7 +141,7 @@ async fn drain_sliced<P: Process>(mut turn: Turn<P>, first: usize) {
                 }
                 turn.clear();
                 if envelope.is_use() {
-                    session.life.used(session.engine.now());
+                    session.life().used(session.engine.now());
                 }
             }
             Next::Idle => {

@@ -24,9 +24,9 @@ use super::{
     deliver,
     guard::{Polled, poll_in_place},
     keep::{self, Keep, Kept},
-    life::Life,
+    life::{LastUsed, Life, Limits},
     lifecycle,
-    mailbox::{Close, Mailbox, Push},
+    mailbox::{Close, Mailbox, Push, Queue, RunRight},
     observe::Observers,
     room,
     run::{self, Turn},
@@ -37,22 +37,24 @@ use crate::{
     store::Version, sync::Mutex,
 };
 
-/// In this order in memory. What a message in place writes comes first and lies together, with the counts of the `Arc`
-/// before it: a line of the cache that was written travels between cores, one that is only read is in both of them.
-/// Then what such a message reads, and below that what is for those that wait.
+/// In this order in memory. First what a message in place writes, right behind the counts of the `Arc`: a line of the
+/// cache that was written travels between cores, and each costs as much as all the instructions of a message. Then what
+/// such a message reads, and last what is for those that wait, start or end.
 #[repr(C)]
 pub(crate) struct Session<P: Process> {
-    pub(super) mailbox: Mailbox<Arc<dyn Envelope<P>>>,
-    pub(super) life: Life,
-    pub(super) core: AtomicRefCell<SyncWrapper<Core<P>>>,
-    pub(super) engine: Arc<Engine>,
-    id: SessionId,
+    right: RunRight,
     /// The id is another one by now, in `side`.
     rotated: AtomicBool,
     /// Its `init` has succeeded.
     ready: AtomicBool,
     ending: AtomicU8,
+    last_used: LastUsed,
+    pub(super) core: AtomicRefCell<SyncWrapper<Core<P>>>,
+    limits: Limits,
+    pub(super) engine: Arc<Engine>,
+    id: SessionId,
     pub(super) side: Mutex<Side>,
+    queue: Queue<Arc<dyn Envelope<P>>>,
     /// Where its state is kept, if it is.
     pub(crate) kept: Option<Arc<Kept>>,
 }
@@ -63,12 +65,39 @@ pub(super) struct Core<P: Process> {
     /// `None` before `init` has succeeded, between a crash and the restart, and after the end.
     pub(super) process: Option<P>,
     pub(super) cx: Context<P>,
+    pub(super) beside: Option<Box<Beside<P>>>,
     /// How to begin anew after a crash. Allocates nothing for a process without arguments.
     pub(super) recipe: Box<dyn Recipe<P>>,
+}
+
+/// What lies beside a process that is durable or observed. All others pay one word for it.
+pub(super) struct Beside<P> {
     /// Of a durable process.
-    pub(super) keep: Option<Box<Keep>>,
+    pub(super) keep: Option<Keep>,
     /// Who sees its state, if anybody does.
-    pub(super) observers: Option<Box<Observers<P>>>,
+    pub(super) observers: Observers<P>,
+}
+
+impl<P> Default for Beside<P> {
+    fn default() -> Self {
+        Self {
+            keep: None,
+            observers: Observers::default(),
+        }
+    }
+}
+
+impl<P> Beside<P> {
+    pub(super) fn durable() -> Self {
+        Self {
+            keep: Some(Keep::default()),
+            observers: Observers::default(),
+        }
+    }
+
+    pub(super) fn keep(of: &mut Option<Box<Self>>) -> Option<&mut Keep> {
+        of.as_deref_mut()?.keep.as_mut()
+    }
 }
 
 /// A message in the mailbox, whatever its type.
@@ -136,19 +165,26 @@ pub(crate) enum Leftover {
 
 impl<P: Process> Session<P> {
     /// A session whose process is to be started by the caller, who holds the run right.
-    pub(super) fn starting(engine: &Arc<Engine>, id: &SessionId, life: Life, recipe: Box<dyn Recipe<P>>) -> Arc<Self> {
+    pub(super) fn starting(
+        engine: &Arc<Engine>,
+        id: &SessionId,
+        life: (LastUsed, Limits),
+        recipe: Box<dyn Recipe<P>>,
+    ) -> Arc<Self> {
+        let (last_used, limits) = life;
         let records = engine.records.as_ref().filter(|_| P::DURABILITY.0.is_some());
         let kept = records.map(|records| Kept::new(records, id));
         Arc::new_cyclic(|this| Self {
             engine: Arc::clone(engine),
-            mailbox: Mailbox::running(),
-            life,
+            right: RunRight::held(),
+            queue: Queue::new(),
+            last_used,
+            limits,
             core: AtomicRefCell::new(SyncWrapper::new(Core {
                 process: None,
                 cx: Context::new(Weak::clone(this)),
                 recipe,
-                keep: kept.as_ref().map(|_| Box::default()),
-                observers: None,
+                beside: kept.as_ref().map(|_| Box::new(Beside::durable())),
             })),
             kept,
             side: Mutex::new(Side::default()),
@@ -157,6 +193,16 @@ impl<P: Process> Session<P> {
             ready: AtomicBool::new(false),
             ending: AtomicU8::new(0),
         })
+    }
+
+    #[inline]
+    pub(super) fn mailbox(&self) -> Mailbox<'_, Arc<dyn Envelope<P>>> {
+        Mailbox::of(&self.right, &self.queue)
+    }
+
+    #[inline]
+    pub(super) fn life(&self) -> Life<'_> {
+        Life::of(&self.last_used, &self.limits)
     }
 
     /// Stands for this session in chains of calls, while it is alive.
@@ -195,7 +241,7 @@ impl<P: Process> Session<P> {
         let _ = self
             .ending
             .compare_exchange(0, reason.code(), Ordering::AcqRel, Ordering::Relaxed);
-        let close = self.mailbox.close();
+        let close = self.mailbox().close();
         if close != Close::Already && leftover == Leftover::Refuse {
             self.refuse_waiting(&Failure::Ended(reason));
         }
@@ -204,7 +250,7 @@ impl<P: Process> Session<P> {
 
     /// Leaves a message of the engine's own, which no bound is for. False: it is closed, and the message is not taken.
     pub(super) fn post(self: &Arc<Self>, envelope: Arc<dyn Envelope<P>>) -> bool {
-        match self.mailbox.push(envelope, usize::MAX) {
+        match self.mailbox().push(envelope, usize::MAX) {
             Push::Queued => true,
             // Not in this task, which `kill` knows nothing of: behind this may come a handler that hangs.
             Push::Begin => {
@@ -217,7 +263,7 @@ impl<P: Process> Session<P> {
     }
 
     pub(super) fn refuse_waiting(&self, why: &Failure) {
-        for envelope in self.mailbox.take() {
+        for envelope in self.mailbox().take() {
             envelope.refuse(why.clone());
         }
     }
@@ -225,7 +271,7 @@ impl<P: Process> Session<P> {
     /// For the holder of the run right whose message is done: gives the right up, or sees to what came meanwhile.
     #[inline]
     pub(super) fn proceed(self: Arc<Self>) {
-        if !self.mailbox.release() {
+        if !self.mailbox().release() {
             self.proceed_with(run::spawn_drain);
         }
     }
@@ -233,14 +279,14 @@ impl<P: Process> Session<P> {
     /// The same for a sender, which lends a hand with the queue.
     #[inline]
     pub(super) fn proceed_here(self: Arc<Self>) {
-        if !self.mailbox.release() {
+        if !self.mailbox().release() {
             self.proceed_with(run::drain_in_place);
         }
     }
 
     #[cold]
     fn proceed_with(self: Arc<Self>, drain: impl FnOnce(Turn<P>)) {
-        if self.mailbox.is_closed() && self.mailbox.waiting() == 0 {
+        if self.mailbox().is_closed() && self.mailbox().waiting() == 0 {
             lifecycle::end_in_place(Turn::new(self));
         } else {
             drain(Turn::new(self));
@@ -325,7 +371,7 @@ pub(crate) trait AnySession: Any + Send + Sync {
     fn set_authenticated(&self, now: u64);
     fn authenticated(&self) -> Option<u64>;
     fn process(&self) -> &'static str;
-    fn life(&self) -> &Life;
+    fn life(&self) -> Life<'_>;
     /// Started, not ended, not expired.
     fn is_live(&self, now: u64) -> bool;
     /// Ended or about to: it serves nobody any more.
@@ -397,16 +443,16 @@ impl<P: Process> AnySession for Session<P> {
         std::any::type_name::<P>()
     }
 
-    fn life(&self) -> &Life {
-        &self.life
+    fn life(&self) -> Life<'_> {
+        Self::life(self)
     }
 
     fn is_live(&self, now: u64) -> bool {
-        self.is_ready() && !self.mailbox.is_closed() && !self.life.is_expired(now, self.mailbox.is_running())
+        self.is_ready() && !self.mailbox().is_closed() && !self.life().is_expired(now, self.mailbox().is_running())
     }
 
     fn is_closed(&self) -> bool {
-        self.mailbox.is_closed()
+        self.mailbox().is_closed()
     }
 
     fn is_ready(&self) -> bool {
@@ -414,7 +460,7 @@ impl<P: Process> AnySession for Session<P> {
     }
 
     fn touch(&self, now: u64) -> bool {
-        self.is_ready() && !self.mailbox.is_closed() && self.life.touch(now, self.mailbox.is_running())
+        self.is_ready() && !self.mailbox().is_closed() && self.life().touch(now, self.mailbox().is_running())
     }
 
     fn end(self: Arc<Self>, reason: EndReason, leftover: Leftover) {
@@ -422,15 +468,15 @@ impl<P: Process> AnySession for Session<P> {
     }
 
     fn expire(self: Arc<Self>, now: u64) -> bool {
-        if self.life.past_deadline(now) {
+        if self.life().past_deadline(now) {
             // Whoever is at work finishes the message at hand; what waits is too late.
             self.request_end(EndReason::Expired(Expiry::Absolute), Leftover::Refuse);
             return true;
         }
-        if !self.mailbox.try_begin() {
+        if !self.mailbox().try_begin() {
             return false;
         }
-        let expiry = self.life.judge(now);
+        let expiry = self.life().judge(now);
         if let Some(expiry) = expiry {
             self.close(EndReason::Expired(expiry), Leftover::Refuse);
         }
@@ -489,19 +535,19 @@ impl<P: Process> AnySession for Session<P> {
         let extras = side.peek();
         SessionStats {
             process: self.process(),
-            age: self.life.age(now),
+            age: self.life().age(now),
             id_age: match extras.and_then(|extras| extras.id_since) {
                 Some(since) => Duration::from_nanos(now.saturating_sub(since)),
-                None => self.life.age(now),
+                None => self.life().age(now),
             },
-            idle_for: self.life.idle_for(now),
-            expires_by: self.life.expires_by(),
-            expires_in: match self.life.expires_at() {
+            idle_for: self.life().idle_for(now),
+            expires_by: self.life().expires_by(),
+            expires_in: match self.life().expires_at() {
                 u64::MAX => None,
                 at => Some(Duration::from_nanos(at.saturating_sub(now))),
             },
-            running: self.mailbox.is_running(),
-            waiting: self.mailbox.waiting(),
+            running: self.mailbox().is_running(),
+            waiting: self.mailbox().waiting(),
             monitors: extras.map_or(0, super::side::Extras::monitors),
             tasks: extras.map_or(0, super::side::Extras::tasks),
         }
@@ -520,8 +566,8 @@ impl<P: Process> AnySession for Session<P> {
 
     fn due_at(&self) -> u64 {
         match (&self.kept, self.engine.config.sleep_after) {
-            (Some(_), Some(after)) => self.life.expires_at().min(self.life.idle_since(nanos(after))),
-            _ => self.life.expires_at(),
+            (Some(_), Some(after)) => self.life().expires_at().min(self.life().idle_since(nanos(after))),
+            _ => self.life().expires_at(),
         }
     }
 
@@ -533,10 +579,10 @@ impl<P: Process> AnySession for Session<P> {
             let side = self.side.lock();
             side.peek().is_some_and(|extras| extras.monitors() + extras.tasks() > 0)
         };
-        if is_used() || !self.is_ready() || !self.mailbox.try_begin() {
+        if is_used() || !self.is_ready() || !self.mailbox().try_begin() {
             return false;
         }
-        let may_sleep = self.life.idle_since(nanos(after)) <= now && {
+        let may_sleep = self.life().idle_since(nanos(after)) <= now && {
             let mut core = self.core.borrow_mut();
             let core = core.get_mut();
             let process = core.process.as_ref();
@@ -550,7 +596,7 @@ impl<P: Process> AnySession for Session<P> {
         // is not to be refused: then it stays awake.
         let sleeps = may_sleep
             && !is_used()
-            && self.mailbox.close_if_empty(|| {
+            && self.mailbox().close_if_empty(|| {
                 let code = EndReason::Asleep.code();
                 let first = self
                     .ending
@@ -625,5 +671,40 @@ impl Monitor {
     #[must_use]
     pub fn reason(&self) -> Option<EndReason> {
         *self.ended.borrow()
+    }
+}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Sessions;
+
+    #[derive(Default)]
+    struct Counter(u64);
+
+    impl Process for Counter {}
+
+    /// The counts of an `Arc`, before its value.
+    const COUNTS: usize = 16;
+
+    /// Each line of the cache that a message writes travels from the core that wrote it last, so that is to be one for
+    /// a small state (two, where the allocator places it across).
+    #[tokio::test]
+    async fn what_a_message_writes_fits_into_one_line_of_the_cache() {
+        let sessions = Sessions::<Counter>::builder().build().unwrap();
+        let id = SessionId::generate();
+        sessions.start(&id).await.unwrap();
+        let Ok(session) = deliver::find::<Counter>(sessions.engine(), &id) else {
+            panic!("it is started");
+        };
+        let mut core = session.core.borrow_mut();
+        let Counter(state) = core.get_mut().process.as_ref().expect("it is started");
+        let end = std::ptr::from_ref(state).addr() + size_of::<u64>();
+        assert!(COUNTS + end - session.address() <= 64);
+    }
+
+    /// A million sessions are promised to take 350 bytes each, with the registry and what the allocator adds.
+    #[test]
+    fn a_session_with_a_small_state_takes_224_bytes() {
+        assert!(COUNTS + size_of::<Session<Counter>>() <= 224);
     }
 }

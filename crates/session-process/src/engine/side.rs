@@ -17,9 +17,12 @@ pub(crate) struct Side {
     pub(crate) ended: Option<EndReason>,
     /// A handler that goes on in a task must not: the session was cut off.
     pub(crate) killed: bool,
-    /// The task that holds the run right, if one does, and its number.
-    running: Option<(u32, Option<AbortHandle>)>,
+    /// A task holds the run right: the last one that was announced.
+    at_work: bool,
+    /// How many were announced, which is the number of the last one.
     runs: u32,
+    /// Of the one at work, when it has been spawned.
+    task: Option<AbortHandle>,
     extras: Option<Box<Extras>>,
 }
 
@@ -45,7 +48,8 @@ impl Side {
             return None;
         }
         self.runs = self.runs.wrapping_add(1);
-        self.running = Some((self.runs, None));
+        self.at_work = true;
+        self.task = None;
         Some(self.runs)
     }
 
@@ -55,24 +59,24 @@ impl Side {
         if self.killed {
             return Some(task);
         }
-        if let Some((current, place)) = &mut self.running
-            && *current == run
-        {
-            *place = Some(task);
+        if self.at_work && self.runs == run {
+            self.task = Some(task);
         }
         None
     }
 
     pub(crate) fn run_is_over(&mut self, run: u32) {
-        if self.running.as_ref().is_some_and(|(current, _)| *current == run) {
-            self.running = None;
+        if self.runs == run {
+            self.at_work = false;
+            self.task = None;
         }
     }
 
     /// From now on no task may run. The one that does, to be aborted.
     pub(crate) fn kill(&mut self) -> Option<AbortHandle> {
         self.killed = true;
-        self.running.take().and_then(|(_, task)| task)
+        self.at_work = false;
+        self.task.take()
     }
 
     pub(crate) fn extras(&mut self) -> &mut Extras {
@@ -147,7 +151,8 @@ impl Side {
         if self.ended.replace(reason).is_some() {
             return None;
         }
-        self.running = None;
+        self.at_work = false;
+        self.task = None;
         let extras = self.extras.take();
         // A rotated session keeps its id: its last event names it.
         if let Some(id) = extras.as_ref().and_then(|extras| extras.id.clone()) {

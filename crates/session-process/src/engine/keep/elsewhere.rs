@@ -8,7 +8,7 @@ use crate::{
     engine::{
         guard::drop_quietly,
         run::Run,
-        session::{Envelope, Failure, Leftover, Session},
+        session::{Beside, Envelope, Failure, Leftover, Session},
     },
     store::Version,
 };
@@ -53,10 +53,11 @@ impl<P: Process> Envelope<P> for TakeOver {
 async fn look<P: Process>(session: &Arc<Session<P>>) {
     let mut core = session.core.borrow_mut();
     let core = core.get_mut();
-    let (Some(keep), Some(kept), Some(process)) = (core.keep.as_deref_mut(), &session.kept, core.process.as_mut())
-    else {
+    let (Some(beside), Some(kept), Some(process)) = (&mut core.beside, &session.kept, &mut core.process) else {
         return;
     };
+    let Beside { keep, observers } = &mut **beside;
+    let Some(keep) = keep else { return };
     if keep.newest().is_some() {
         return;
     }
@@ -85,9 +86,7 @@ async fn look<P: Process>(session: &Arc<Session<P>>) {
                 open: Vec::new(),
             };
             let _ = drop_quietly(mem::replace(process, state));
-            if let Some(observers) = &mut core.observers {
-                observers.tell(process);
-            }
+            observers.tell(process);
         }
         // The next message is told why: as for one that was asleep.
         None => {

@@ -23,7 +23,7 @@ pub(in crate::engine) async fn is_used_elsewhere<P: Process>(session: &Session<P
         // Or it has another id, where it is used.
         Ok(None) => matches!(kept.locate().await, Ok(Some(_))),
         Ok(Some(record)) => {
-            let (idle_timeout, _) = session.life.limits(session.engine.now());
+            let (idle_timeout, _) = session.life().limits(session.engine.now());
             let unused = kept.records.now().saturating_since(record.accessed_at);
             idle_timeout.is_none_or(|timeout| unused < timeout)
         }

@@ -17,7 +17,7 @@ pub(in crate::engine) async fn load<P: Process>(session: &Session<P>, keep: &mut
     };
     place.version = record.version;
     kept.began(record.first_key);
-    resume(&session.life, session.engine.now(), kept.records.now(), &record);
+    resume(session.life(), session.engine.now(), kept.records.now(), &record);
     let Some(snapshot) = record.snapshot else {
         return Ok(None);
     };
@@ -27,7 +27,7 @@ pub(in crate::engine) async fn load<P: Process>(session: &Session<P>, keep: &mut
 }
 
 /// The clocks of a session that comes back go on where its record says.
-fn resume(life: &Life, now: u64, store_now: crate::Timestamp, record: &Record) {
+fn resume(life: Life, now: u64, store_now: crate::Timestamp, record: &Record) {
     let before = |at: crate::Timestamp| now.saturating_sub(nanos(store_now.saturating_since(at)));
     let left = record
         .lifetime
@@ -57,7 +57,7 @@ pub(in crate::engine) async fn save_first<P: Process>(
             return Err(LoadError::Save(SaveError::Gone));
         }
         let now = kept.records.now();
-        let (idle_timeout, rest) = session.life.limits(session.engine.now());
+        let (idle_timeout, rest) = session.life().limits(session.engine.now());
         let create = Create {
             lifetime: Lifetime {
                 expires_at: rest.map(|rest| now.saturating_add(rest)),

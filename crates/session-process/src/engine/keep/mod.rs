@@ -37,7 +37,7 @@ pub(super) use self::{
     load::{load, save_first},
     write::is_saved,
 };
-use super::session::{AnySession, Core, Session};
+use super::session::{AnySession, Beside, Core, Session};
 use crate::{
     Process, SaveError,
     back_off::BackOff,
@@ -150,7 +150,7 @@ pub(super) fn handled<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>)
     let Durable { pace, .. } = P::DURABILITY.0.as_ref()?;
     let changed = !core.cx.take_unchanged();
     session.kept.as_ref()?;
-    let keep = core.keep.as_deref_mut()?;
+    let keep = Beside::keep(&mut core.beside)?;
     note_use(session, keep);
     if core.cx.stops() {
         // Its record is to go, and who has the reply relies on that.
@@ -178,7 +178,8 @@ pub(super) fn handled<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>)
 /// What has been handled and a reply has to wait for. Only for the holder of the run right.
 pub(super) fn pending<P: Process>(core: &Core<P>) -> Option<Arc<Batch>> {
     let Durable { pace, .. } = P::DURABILITY.0.as_ref()?;
-    core.keep.as_deref()?.newest().filter(|_| *pace == Pace::Through)
+    let keep = core.beside.as_deref()?.keep.as_ref()?;
+    keep.newest().filter(|_| *pace == Pace::Through)
 }
 
 fn note_use<P: Process>(session: &Session<P>, keep: &mut Keep) {

@@ -14,7 +14,7 @@ use crate::{
     engine::{
         guard::{drop_quietly, panic_text},
         run::Run,
-        session::{AnySession, Core, Envelope, Failure, Leftover, Session},
+        session::{AnySession, Beside, Core, Envelope, Failure, Leftover, Session},
     },
     events::Event,
     store::Snapshot,
@@ -23,16 +23,17 @@ use crate::{
 /// Whether the store has all changes. If not, a write of them is under way from now on.
 pub(in crate::engine) fn is_saved<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>) -> bool {
     begin(session, core);
-    let keep = core.keep.as_deref();
+    let keep = Beside::keep(&mut core.beside);
     keep.is_none_or(|keep| keep.open.is_none() && keep.writing.is_none())
 }
 
 /// Begins a write, if something has changed and none is under way.
 pub(super) fn begin<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>) {
-    let (Some(keep), Some(process), Some(kept)) = (core.keep.as_deref_mut(), core.process.as_mut(), &session.kept)
-    else {
+    let (Some(beside), Some(process), Some(kept)) = (&mut core.beside, &mut core.process, &session.kept) else {
         return;
     };
+    let Beside { keep, observers } = &mut **beside;
+    let Some(keep) = keep else { return };
     if keep.writing.is_some() {
         return;
     }
@@ -40,9 +41,7 @@ pub(super) fn begin<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>) {
     let snapshot = snapshot::write(&durable::<P>().schema, process);
     if snapshot.as_ref().ok().is_some_and(|snapshot| keep.known.is(snapshot)) {
         // Nothing has changed after all; but perhaps in what is not written down.
-        if let Some(observers) = &mut core.observers {
-            observers.tell(process);
-        }
+        observers.tell(process);
         return batch.settle(Ok(()));
     }
     let taken = snapshot.and_then(|snapshot| {
@@ -50,7 +49,7 @@ pub(super) fn begin<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>) {
         taken.map_err(|panic| SaveError::Schema(panic_text(panic)))?;
         Ok(snapshot)
     });
-    if let (Ok(_), Pace::Through, Some(observers)) = (&taken, durable::<P>().pace, &mut core.observers) {
+    if let (Ok(_), Pace::Through) = (&taken, durable::<P>().pace) {
         observers.stage(process);
     }
     let snapshot = match taken {
@@ -130,7 +129,9 @@ impl<P: Process> Envelope<P> for Settle {
 async fn settle<P: Process>(session: &Arc<Session<P>>, rings: bool) {
     let mut core = session.core.borrow_mut();
     let core = core.get_mut();
-    let Some(keep) = core.keep.as_deref_mut() else { return };
+    let Some(beside) = &mut core.beside else { return };
+    let Beside { keep, observers } = &mut **beside;
+    let Some(keep) = keep else { return };
     if rings {
         keep.alarm = Alarm::Rung;
     }
@@ -146,11 +147,9 @@ async fn settle<P: Process>(session: &Arc<Session<P>>, rings: bool) {
             keep.failures = 0;
             if let Some(process) = &mut core.process {
                 process.snapshot_durable();
-                if let Some(observers) = &mut core.observers {
-                    observers.publish();
-                    if keep.open.is_none() {
-                        observers.tell_fresh(process);
-                    }
+                observers.publish();
+                if keep.open.is_none() {
+                    observers.tell_fresh(process);
                 }
             }
         }
@@ -168,7 +167,9 @@ async fn settle<P: Process>(session: &Arc<Session<P>>, rings: bool) {
         }
         Some((Err(error), batch, _)) => fall_back(session, core, error, batch).await,
     }
-    let Some(keep) = core.keep.as_deref_mut() else { return };
+    let Some(keep) = Beside::keep(&mut core.beside) else {
+        return;
+    };
     let due = pace == Pace::Through || keep.alarm == Alarm::Rung;
     if due && keep.writing.is_none() {
         keep.alarm = Alarm::Off;
@@ -183,7 +184,11 @@ pub(super) fn is_open(error: &SaveError) -> bool {
 
 /// A write has failed: back to the last durable state, and whoever waits for a later one is told.
 async fn fall_back<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>, error: SaveError, batch: Arc<Batch>) {
-    let (Some(keep), Some(kept)) = (core.keep.as_deref_mut(), &session.kept) else {
+    let (Some(beside), Some(kept)) = (&mut core.beside, &session.kept) else {
+        return batch.settle(Err(error));
+    };
+    let Beside { keep, observers } = &mut **beside;
+    let Some(keep) = keep else {
         return batch.settle(Err(error));
     };
     let mut is_known = true;
@@ -211,9 +216,7 @@ async fn fall_back<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>, er
                 let _ = drop_quietly(before);
                 core.process.as_ref().expect("just put there")
             };
-            if let Some(observers) = &mut core.observers {
-                observers.tell(state);
-            }
+            observers.tell(state);
         }
         None => {
             let reason = match why_gone {
