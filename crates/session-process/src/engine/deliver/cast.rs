@@ -1,0 +1,118 @@
+//! Messages whose senders don't wait for a reply.
+
+use std::{any::type_name, future::poll_fn, sync::Arc, time::Instant};
+
+use super::{Attempt, NotFound, Refusal, Sender, attempt, call::report, find, process_of};
+use crate::{
+    CastError, Handle, Process, SessionId,
+    engine::{Engine, lifecycle, session::Session},
+    events::Event,
+};
+
+pub(crate) fn cast<P, M>(engine: &Arc<Engine>, id: &SessionId, message: M) -> Result<(), CastError<M>>
+where
+    P: Handle<M>,
+    M: Send + 'static,
+{
+    let begun = engine.events.watched().then(Instant::now);
+    let done = |session, message, took| Event::Cast { session, message, took };
+    // The error is large and rare: it is made where the way of every message has been left.
+    match cast_once::<P, M>(engine, id, message) {
+        Ok(()) => {
+            report::<M>(engine, id, begun, None, done);
+            Ok(())
+        }
+        Err((refusal, message)) => {
+            let error = cast_error::<P, M>(engine, id, refusal, message);
+            report::<M>(engine, id, begun, Some(error.kind()), done);
+            Err(error)
+        }
+    }
+}
+
+#[inline]
+fn cast_once<P, M>(engine: &Arc<Engine>, id: &SessionId, message: M) -> Result<(), (Uncast, M)>
+where
+    P: Handle<M>,
+    M: Send + 'static,
+{
+    let found = match find::<P>(engine, id) {
+        Err(NotFound::NotStarted) if P::DURABILITY.0.is_some() => {
+            // Behind its `init`, so that a call after this cast comes after it.
+            lifecycle::wake_for_cast::<P>(engine, id).ok_or(NotFound::NotStarted)
+        }
+        found => found,
+    };
+    let session = match found {
+        Ok(session) => session,
+        Err(NotFound::NotStarted) => return Err((Uncast::NotStarted, message)),
+        Err(NotFound::WrongProcess) => return Err((Uncast::WrongProcess, message)),
+    };
+    match attempt(session, message, Sender::Cast) {
+        // A panic is the process's affair; the message was delivered.
+        Attempt::Replied(_) | Attempt::Waiting(_) | Attempt::Sent | Attempt::Panicked => Ok(()),
+        Attempt::Refused(Refusal::MailboxFull, message) => Err((Uncast::MailboxFull, message)),
+        Attempt::Refused(Refusal::NotStarted | Refusal::SelfCall, message) => Err((Uncast::NotStarted, message)),
+    }
+}
+
+/// Why a message was not accepted.
+enum Uncast {
+    NotStarted,
+    WrongProcess,
+    MailboxFull,
+}
+
+#[cold]
+fn cast_error<P: Process, M>(engine: &Engine, id: &SessionId, why: Uncast, message: M) -> CastError<M> {
+    match why {
+        Uncast::NotStarted => CastError::NotStarted {
+            id: id.clone(),
+            message,
+        },
+        Uncast::WrongProcess => CastError::WrongProcess {
+            expected: type_name::<P>(),
+            found: process_of(engine, id),
+            id: id.clone(),
+            message,
+        },
+        Uncast::MailboxFull => CastError::MailboxFull {
+            id: id.clone(),
+            capacity: engine.config.mailbox_capacity,
+            message,
+        },
+    }
+}
+
+/// A message from a session's own timer, effect or handler. Resolves when it has been handled; false if the session
+/// is over or the handler panicked.
+pub(crate) async fn send_to_itself<P, M>(session: Arc<Session<P>>, message: M) -> bool
+where
+    P: Handle<M>,
+    M: Send + 'static,
+{
+    match attempt(session, message, Sender::Itself) {
+        Attempt::Replied(_) | Attempt::Sent => true,
+        Attempt::Waiting(queued) => poll_fn(|cx| queued.ticket.poll(cx)).await.is_ok(),
+        Attempt::Refused(..) | Attempt::Panicked => false,
+    }
+}
+
+/// The same, without waiting.
+pub(crate) fn post_to_itself<P, M>(session: Arc<Session<P>>, message: M)
+where
+    P: Handle<M>,
+    M: Send + 'static,
+{
+    drop(attempt(session, message, Sender::Itself));
+}
+
+/// A message to many: delivered like one from itself, so it is no use, but subject to the mailbox's bound. Returns
+/// whether it was delivered.
+pub(crate) fn push_to<P, M>(session: Arc<Session<P>>, message: M) -> bool
+where
+    P: Handle<M>,
+    M: Send + 'static,
+{
+    !matches!(attempt(session, message, Sender::Broadcast), Attempt::Refused(..))
+}
