@@ -7,7 +7,7 @@ use std::time::Duration;
 ///
 /// | Option | Ours | Phoenix.SessionProcess | Why |
 /// |---|---|---|---|
-/// | `max_sessions` | 1,000,000 | 10,000 | Some 330 MB of idle sessions (`idle_bytes_1m` of the benchmark). A limit is there to save the process from a flood, and ten thousand visitors are no flood. |
+/// | `max_sessions` | 1,000,000 | 10,000 | Some 300 MB of idle sessions (`idle_bytes_1m` of the benchmark). A limit is there to save the process from a flood, and ten thousand visitors are no flood. |
 /// | `rate_limit` | none | 100 a minute | One limit for all lets any single visitor lock out everybody else: 100 requests without a cookie, and nobody can start a session for a minute. |
 /// | `rate_limit_per_key` | none | absent | What the limit above is meant for. It is off because only the application knows its key: behind a proxy every address is the proxy's. |
 /// | `idle_timeout` | 1 h | 1 h | |

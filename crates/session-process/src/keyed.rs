@@ -4,7 +4,14 @@ use std::{collections::HashMap, hash::Hash, ops::Deref, sync::Arc};
 
 use parking_lot::Mutex;
 
-type Map<K, V> = Arc<Mutex<HashMap<K, Arc<V>>>>;
+type Map<K, V> = Arc<Mutex<HashMap<K, Place<V>>>>;
+
+#[derive(Debug, Default)]
+struct Place<V> {
+    /// How many are at it.
+    held: usize,
+    value: Arc<V>,
+}
 
 /// A value for each key that somebody is at. A clone is the same.
 #[derive(Debug)]
@@ -25,7 +32,12 @@ impl<K, V> Clone for Keyed<K, V> {
 impl<K: Copy + Eq + Hash, V: Default> Keyed<K, V> {
     /// What is there, or a new one.
     pub(crate) fn at(&self, key: K) -> At<K, V> {
-        let value = Arc::clone(self.0.lock().entry(key).or_default());
+        let value = {
+            let mut map = self.0.lock();
+            let place = map.entry(key).or_default();
+            place.held += 1;
+            Arc::clone(&place.value)
+        };
         At {
             map: Arc::clone(&self.0),
             key,
@@ -65,8 +77,9 @@ impl<K: Copy + Eq + Hash, V> Deref for At<K, V> {
 impl<K: Copy + Eq + Hash, V> Drop for At<K, V> {
     fn drop(&mut self) {
         let mut map = self.map.lock();
-        // The map's and ours. Others are made under this lock alone.
-        if Arc::strong_count(&self.value) == 2 {
+        let Some(place) = map.get_mut(&self.key) else { return };
+        place.held -= 1;
+        if place.held == 0 {
             map.remove(&self.key);
         }
     }
@@ -87,5 +100,25 @@ mod tests {
         drop(other);
         assert_eq!(keyed.len(), 0);
         assert_eq!(*keyed.at(1).lock(), 0, "a new one");
+    }
+
+    #[test]
+    fn of_two_who_leave_at_once_one_is_the_last() {
+        let keyed = Keyed::<u8, Mutex<u32>>::default();
+        let together = std::sync::Barrier::new(2);
+        std::thread::scope(|scope| {
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    for _ in 0..2_000 {
+                        let here = keyed.at(1);
+                        together.wait();
+                        drop(here);
+                        together.wait();
+                        assert_eq!(keyed.len(), 0);
+                        together.wait();
+                    }
+                });
+            }
+        });
     }
 }

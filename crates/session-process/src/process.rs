@@ -156,7 +156,8 @@ pub enum Expiry {
 pub enum EndReason {
     /// One of its two clocks ran out.
     Expired(Expiry),
-    /// Ended from outside, by [`Sessions::terminate`](crate::Sessions::terminate).
+    /// Ended from outside, by [`Sessions::terminate`](crate::Sessions::terminate). Also where a durable session is over in
+    /// the store and nobody has told why.
     Terminated,
     /// The process ended itself, by [`Context::stop`].
     Stopped,
@@ -170,7 +171,7 @@ pub enum EndReason {
     /// it comes back with the next message. Not an end: no terminate hook runs.
     ///
     /// Also where the session is no longer in the store under its id, and nothing says that it is over: another node has
-    /// given it a new one, or the notice of its end was lost. Whoever asks for it learns which.
+    /// given it a new one, or its end was not told and the store can't say. Whoever asks for it learns which.
     Asleep,
     /// Its user ended it: a logout.
     LoggedOut,

@@ -140,21 +140,19 @@ async fn observe<P: Process>(live: &Live<P>, hub: &Arc<Hub>) -> Result<(), Error
 }
 
 impl IntoResponse for Refusal {
-    /// In one form with what is wrong with a frame: `{"error": {"code", "message"}}`.
+    /// In one form with what is wrong with a frame: `{"error": {"code", "message"}}`. Not so a layer that is missing, which
+    /// is a mistake in the application.
     fn into_response(self) -> Response {
-        let soon = Some(Duration::from_secs(1));
+        let (soon, later) = (Some(Duration::from_secs(1)), Some(Duration::from_secs(30)));
         let (status, code, message, retry_after) = match self {
             Self::Origin => (StatusCode::FORBIDDEN, "origin", "this page is of another site", None),
             Self::NoSession => (StatusCode::UNAUTHORIZED, "no_session", "there is no session", None),
-            Self::TooMany => {
-                let later = Some(Duration::from_secs(30));
-                (
-                    StatusCode::TOO_MANY_REQUESTS,
-                    "too_many",
-                    "too many pages are open",
-                    later,
-                )
-            }
+            Self::TooMany => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "too_many",
+                "too many pages are open",
+                later,
+            ),
             Self::NotNow => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "not_now",

@@ -9,7 +9,7 @@
 //!    [`Next::Idle`].
 //! 2. A queued message is never forgotten: the right is not given up while the queue holds something, because
 //!    `QUEUED` is set under the queue's lock, and the right is given up without the lock only if no bit but
-//!    `RUNNING` is set.
+//!    `RUNNING` and `AWAY` is set.
 //! 3. Messages come out in the order in which they were pushed; `try_begin` fails while anything is queued, so a
 //!    message handled in place never overtakes one that waits.
 //! 4. `CLOSED` is set once and stays. From then on every push is refused, and exactly one caller learns that it has

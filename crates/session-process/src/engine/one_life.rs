@@ -96,16 +96,21 @@ async fn look_at_all(weak: Weak<Engine>) {
 
 /// Ends sessions that are no more; the others may have been changed elsewhere.
 async fn look(engine: &Weak<Engine>, keys: &[SessionKey]) {
-    let looks: JoinSet<_> = keys.iter().map(|key| is_absent(Weak::clone(engine), *key)).collect();
-    let absent: Vec<Absent> = looks.join_all().await.into_iter().flatten().collect();
+    let mut looks: JoinSet<_> = keys.iter().map(|key| is_absent(Weak::clone(engine), *key)).collect();
+    let mut absent = Vec::new();
+    // One that panics in the store must not keep the others from being looked at, now or ever.
+    while let Some(looked) = looks.join_next().await {
+        absent.extend(looked.ok().flatten());
+    }
     let Some(engine) = engine.upgrade().filter(|_| !absent.is_empty()) else {
         return;
     };
-    let Some(records) = &engine.records else { return };
+    let Some(records) = engine.records.clone() else { return };
     let first_keys: Vec<SessionKey> = absent.iter().map(|absent| absent.first_key).collect();
-    let found = records.locate(&first_keys).await;
+    let locate = engine.runtime.spawn(async move { records.locate(&first_keys).await });
+    let found = locate.await.ok().and_then(Result::ok);
     for (n, Absent { key, session, .. }) in absent.iter().enumerate() {
-        let found = found.as_ref().ok().map(|found| found[n]);
+        let found = found.as_ref().and_then(|found| found.get(n).copied());
         ended(&engine, key, session, why_absent(found));
     }
 }

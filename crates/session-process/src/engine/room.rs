@@ -24,10 +24,12 @@ thread_local! {
 /// Puts a future where it can be polled.
 #[inline]
 pub(super) fn place<F: Future>(future: F) -> Roomed<F> {
-    // An error: the thread is ending, and its storage has gone before.
-    match SPARE.try_with(Cell::take) {
-        Ok(Some(room)) => RecycleBox::into_pin(RecycleBox::recycle(room, future)),
-        _ => RecycleBox::pin(future),
+    // One that is not kept must not take what smaller ones use. An error: the thread is ending, and its storage has gone
+    // before.
+    let spare = (size_of::<F>() <= KEPT).then(|| SPARE.try_with(Cell::take).ok().flatten());
+    match spare.flatten() {
+        Some(room) => RecycleBox::into_pin(RecycleBox::recycle(room, future)),
+        None => RecycleBox::pin(future),
     }
 }
 
@@ -79,5 +81,14 @@ mod tests {
         kept();
         keep(place(ready([0_u8; KEPT + 1])));
         assert!(kept().is_none());
+    }
+
+    #[test]
+    fn what_is_large_leaves_the_room_to_others() {
+        kept();
+        keep(place(ready(1_u64)));
+        let large = place(ready([0_u8; KEPT + 1]));
+        assert!(kept().is_some());
+        drop(large);
     }
 }

@@ -75,8 +75,9 @@ async fn durable(engine: &Engine, kept: &Kept, id: &SessionId, to: &SessionId) -
     };
     if let (Ok(Err(Conflict::Missing)), Some(session)) = (&moved, ours()) {
         // Deleted just before, or given an id by another node, while this session was taken for busy.
+        let why = kept.why_absent().await;
         kept.is_removed();
-        session.end(kept.why_absent().await, Leftover::Refuse);
+        session.end(why, Leftover::Refuse);
     }
     outcome(moved, id, to)?;
     let Err(error) = in_memory(engine, id, to) else {

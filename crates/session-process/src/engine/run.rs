@@ -14,7 +14,8 @@ use crate::{EndReason, Process, events::Event, process::Expiry};
 /// Messages that a task handles before it lets others have their turn on its thread.
 const SLICE: usize = 64;
 
-/// Messages of others that a sender handles after its own, before it leaves them to a task. Most queues are shorter:
+/// Messages that a sender handles where it stands, besides the one that it could begin at once, before it leaves the others
+/// to a task. Most queues are shorter:
 /// those who had to queue met somebody for a moment.
 const SLICE_IN_PLACE: usize = 8;
 
@@ -104,7 +105,7 @@ pub(super) fn spawn_drain<P: Process>(turn: Turn<P>) {
     session.spawn(drain(turn));
 }
 
-/// For a sender whose message is done: handles what came meanwhile where it stands.
+/// For a sender that holds the run right: handles what waits where it stands.
 ///
 /// A task would come later, and until then every further message has to queue too. If senders keep all threads busy
 /// (a cast never waits), that lasts until the mailbox is full.

@@ -73,6 +73,7 @@ async fn look<P: Process>(session: &Arc<Session<P>>) {
         }
     };
     place.version = place.version.max(record.version);
+    kept.began(record.first_key);
     if record.snapshot == keep.known.durable {
         // Attributes, an owner; or it was our own change.
         return;

@@ -20,8 +20,8 @@ pub(in crate::engine) async fn is_used_elsewhere<P: Process>(session: &Session<P
     let Some(kept) = &session.kept else { return false };
     let key = kept.place.lock().await.key;
     match kept.records.record(key).await {
-        // Or it has another id, where it is used.
-        Ok(None) => matches!(kept.locate().await, Ok(Some(_))),
+        // Or it has another id, where it is used; or may have one, where the store can't say.
+        Ok(None) => !matches!(kept.locate().await, Ok(None)),
         Ok(Some(record)) => {
             let (idle_timeout, _) = session.life().limits(session.engine.now());
             let unused = kept.records.now().saturating_since(record.accessed_at);

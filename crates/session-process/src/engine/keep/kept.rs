@@ -31,7 +31,8 @@ pub(crate) struct Kept {
     first_key: Mutex<Option<SessionKey>>,
 }
 
-/// The same by where the session is now; `None`: that is not known.
+/// Why a process ends whose record is not under its key any more, where nobody has said why: by where the session is now;
+/// `None`: that is not known.
 pub(in crate::engine) fn why_absent(found: Option<Option<SessionKey>>) -> EndReason {
     match found {
         Some(None) => EndReason::Terminated,

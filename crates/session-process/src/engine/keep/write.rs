@@ -197,6 +197,7 @@ async fn fall_back<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>, er
         match kept.records.record(place.key).await {
             Ok(Some(record)) => {
                 place.version = record.version;
+                kept.began(record.first_key);
                 keep.known.durable = record.snapshot;
             }
             Ok(None) => place.gone = true,
