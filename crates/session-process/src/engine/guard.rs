@@ -97,14 +97,19 @@ pub(super) fn panic_text(panic: Panic) -> String {
     } else {
         "a value that is not text".to_owned()
     };
-    if let Err(another) = drop_quietly(panic) {
+    if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
         // A payload whose drop panics with a payload: it could go on like this for ever.
         std::mem::forget(another);
     }
     text
 }
 
+/// Runs the user's code, which may panic, even with a payload whose `Drop` panics. An error says what the panic said.
+pub(super) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(panic_text)
+}
+
 /// Drops what belongs to the user, whose `Drop` may panic.
-pub(super) fn drop_quietly<T>(value: T) -> Result<(), Panic> {
-    catch_unwind(AssertUnwindSafe(|| drop(value)))
+pub(super) fn drop_quietly<T>(value: T) -> Result<(), String> {
+    caught(|| drop(value))
 }

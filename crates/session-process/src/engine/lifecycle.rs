@@ -569,7 +569,7 @@ async fn terminate<P: Process>(session: &Arc<Session<P>>, reason: EndReason, las
     if last {
         keep::end(session, process.as_mut(), Beside::keep(beside), reason).await;
     }
-    let dropped = drop_quietly(process.take()).map_err(panic_text);
+    let dropped = drop_quietly(process.take());
     if let Err(error) = hook.and(dropped) {
         session.engine.events.emit(|| Event::HookFailed {
             session: AnySession::id(&**session).public_handle(),

@@ -7,18 +7,13 @@
 //!    written down.
 //! 3. One that panics goes alone.
 
-use std::{
-    any::type_name,
-    panic::{AssertUnwindSafe, catch_unwind},
-    sync::Arc,
-    time::Duration,
-};
+use std::{any::type_name, sync::Arc, time::Duration};
 
 use super::{
     Engine, chain,
     chain::Frame,
     deliver::{self, NotFound, Queued},
-    guard::drop_quietly,
+    guard::{caught, drop_quietly},
     keep, lifecycle,
     mailbox::Push,
     run::{self, Run, Turn},
@@ -99,7 +94,7 @@ impl<P: Process> Observers<P> {
         let mut at = 0;
         while at < self.0.len() {
             let observing = &mut self.0[at];
-            if catch_unwind(AssertUnwindSafe(|| work(observing))).unwrap_or(false) {
+            if caught(|| work(observing)).unwrap_or(false) {
                 at += 1;
             } else {
                 let _ = drop_quietly(self.0.remove(at));

@@ -22,7 +22,7 @@ use super::{
     Engine, Recipe,
     chain::Frame,
     deliver,
-    guard::{Polled, poll_in_place},
+    guard::{Polled, caught, drop_quietly, poll_in_place},
     keep::{self, Keep, Kept},
     life::{LastUsed, Life, Limits},
     lifecycle,
@@ -314,7 +314,8 @@ impl<P: Process> Session<P> {
     pub(super) fn spawn(self: &Arc<Self>, task: impl Future<Output = ()> + Send + 'static) {
         let Some(run) = self.side.lock().announce_run() else {
             // Its `Turn` sees to the end.
-            return drop(task);
+            let _ = drop_quietly(task);
+            return;
         };
         let session = Arc::clone(self);
         // Not under the lock: a runtime that is shutting down drops the task at once, and its `Turn` takes the lock.
@@ -529,7 +530,7 @@ impl<P: Process> AnySession for Session<P> {
         let followers = self.side.lock().followers();
         for follower in followers {
             // One that panics must not keep the others from hearing.
-            let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| follower.rotated()));
+            let _ = caught(|| follower.rotated());
         }
     }
 
@@ -589,9 +590,7 @@ impl<P: Process> AnySession for Session<P> {
             let mut core = self.core.borrow_mut();
             let core = core.get_mut();
             let process = core.process.as_ref();
-            let may = process.is_some_and(|process| {
-                std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| process.may_sleep())).unwrap_or(false)
-            });
+            let may = process.is_some_and(|process| caught(|| process.may_sleep()).unwrap_or(false));
             // What is not saved yet is saved first: if the store fails, memory has the only copy.
             may && keep::is_saved(&self, core)
         };

@@ -4,12 +4,12 @@
 
 use std::{
     collections::HashMap,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Weak},
 };
 
 use tokio::{sync::watch, task::AbortHandle};
 
+use super::guard::caught;
 use crate::{Follower, SessionId, process::EndReason};
 
 #[derive(Default)]
@@ -174,7 +174,7 @@ impl Farewell {
             ended.send_replace(Some(self.reason));
         }
         for follower in self.extras.iter().flat_map(|extras| extras.living_followers()) {
-            let _ = catch_unwind(AssertUnwindSafe(|| follower.ended(self.reason)));
+            let _ = caught(|| follower.ended(self.reason));
         }
     }
 }

@@ -103,7 +103,9 @@ impl<M, R, F> Ticket<M, R, F> {
                 // Values of the user's are dropped outside the lock: their `Drop` may do anything, and what it does is
                 // no affair of the session's.
                 let outcome = outcome(message);
-                let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(outcome)));
+                let dropped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(outcome)));
+                // What it panicked with may panic in turn.
+                std::mem::forget(dropped);
                 return;
             }
         };

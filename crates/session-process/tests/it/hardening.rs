@@ -1336,3 +1336,116 @@ async fn stress_kill_mt() {
 async fn stress_kill_ct() {
     stress(true, 1).await
 }
+
+/// What a panic leaves may panic in turn, when it is dropped.
+struct BombPayload;
+
+impl Drop for BombPayload {
+    fn drop(&mut self) {
+        panic!("a payload that panics");
+    }
+}
+
+#[derive(Default)]
+struct Plain;
+
+impl Process for Plain {}
+
+struct Ping;
+
+impl Handle<Ping> for Plain {
+    type Reply = ();
+
+    async fn handle(&mut self, _: Ping, _: &mut Context<Self>) {}
+}
+
+struct LooksOnce(bool);
+
+impl Observer<Plain> for LooksOnce {
+    fn look(&mut self, _: &Plain) {
+        if std::mem::replace(&mut self.0, true) {
+            std::panic::panic_any(BombPayload);
+        }
+    }
+
+    fn publish(&mut self) {}
+}
+
+#[tokio::test]
+async fn an_observer_that_panics_with_a_payload_that_panics_leaves_the_session_working() {
+    let sessions = Sessions::<Plain>::builder().build().unwrap();
+    let id = SessionId::generate();
+    sessions.start(&id).await.unwrap();
+    sessions.observe(&id, LooksOnce(false)).await.unwrap();
+    for _ in 0..2 {
+        in_time("call", sessions.call(&id, Ping)).await.unwrap();
+    }
+}
+
+struct GiveBomb;
+
+impl Handle<GiveBomb> for Plain {
+    type Reply = ReplyThatPanics;
+
+    async fn handle(&mut self, _: GiveBomb, _: &mut Context<Self>) -> ReplyThatPanics {
+        ReplyThatPanics
+    }
+}
+
+struct ReplyThatPanics;
+
+impl Drop for ReplyThatPanics {
+    fn drop(&mut self) {
+        panic!("a reply that nobody wants");
+    }
+}
+
+#[tokio::test]
+async fn a_reply_that_panics_is_not_the_senders_affair() {
+    let sessions = Sessions::<Plain>::builder().build().unwrap();
+    let id = SessionId::generate();
+    sessions.start(&id).await.unwrap();
+    sessions.cast(&id, GiveBomb).unwrap();
+    in_time("call", sessions.call(&id, Ping)).await.unwrap();
+}
+
+/// Kills its session, waits, and panics when it is dropped.
+struct KillsAndWaits(Sessions<Plain>, SessionId, bool);
+
+impl Future for KillsAndWaits {
+    type Output = ();
+
+    fn poll(mut self: std::pin::Pin<&mut Self>, _: &mut std::task::Context<'_>) -> std::task::Poll<()> {
+        if !std::mem::replace(&mut self.2, true) {
+            self.0.kill(&self.1).unwrap();
+        }
+        std::task::Poll::Pending
+    }
+}
+
+impl Drop for KillsAndWaits {
+    fn drop(&mut self) {
+        panic!("a handler that was killed");
+    }
+}
+
+struct KillYourself(Sessions<Plain>, SessionId);
+
+impl Handle<KillYourself> for Plain {
+    type Reply = ();
+
+    async fn handle(&mut self, KillYourself(sessions, id): KillYourself, _: &mut Context<Self>) {
+        KillsAndWaits(sessions, id, false).await;
+    }
+}
+
+#[tokio::test]
+async fn a_killed_handler_whose_drop_panics_is_not_the_senders_affair() {
+    let sessions = Sessions::<Plain>::builder().build().unwrap();
+    let id = SessionId::generate();
+    sessions.start(&id).await.unwrap();
+    let mut monitor = sessions.monitor(&id).unwrap();
+    sessions.cast(&id, KillYourself(sessions.clone(), id.clone())).unwrap();
+    in_time("end", monitor.ended()).await;
+    assert!(!sessions.is_started(&id));
+}

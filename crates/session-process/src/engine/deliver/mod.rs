@@ -33,7 +33,7 @@ pub(crate) use self::{
 use super::{
     Engine,
     chain::{self, Chain},
-    guard::{Guarded, Panic, panic_text, poll_caught, poll_here},
+    guard::{Guarded, Panic, drop_quietly, panic_text, poll_caught, poll_here},
     keep, lifecycle,
     mailbox::Push,
     observe, room,
@@ -51,7 +51,9 @@ pub(super) fn may_run_here(engine: &Engine, session: usize) -> bool {
 }
 
 thread_local! {
-    /// A task that was seen to be in a runtime. A task stays in its runtime, so the two are asked about once.
+    /// A task that was seen to be in a runtime. A task stays in its runtime, so the two are asked about once. (Not so one
+    /// that blocks on another runtime in its midst, `block_in_place(|| other.block_on(…))`: what it sends from there may be
+    /// polled there for the first time.)
     static SEEN: Cell<Option<(tokio::task::Id, tokio::runtime::Id)>> = const { Cell::new(None) };
 }
 
@@ -218,7 +220,12 @@ where
                     } else {
                         session.proceed();
                     }
-                    Attempt::Replied(reply)
+                    if sender == Sender::Call {
+                        return Attempt::Replied(reply);
+                    }
+                    // Nobody wants it, and it is the user's.
+                    let _ = drop_quietly(reply);
+                    Attempt::Sent
                 }
                 Err(panic) => {
                     crashed_here(session, panic);

@@ -1,15 +1,17 @@
 //! After a panic, and at the end: what becomes of the state, and of those who wait for it.
 
-use std::{
-    panic::{AssertUnwindSafe, catch_unwind},
-    time::Duration,
-};
+use std::time::Duration;
 
 use super::{
     Alarm, Keep, RETRY, Writing, durable, snapshot,
     write::{is_open, tell_failed},
 };
-use crate::{EndReason, Process, SaveError, clock::nanos, durability::Pace, engine::session::Session};
+use crate::{
+    EndReason, Process, SaveError,
+    clock::nanos,
+    durability::Pace,
+    engine::{guard::caught, session::Session},
+};
 
 /// The longest time between two tries while the engine shuts down: a store that is back is to be met before the end.
 const LAST_TRIES: Duration = Duration::from_secs(1);
@@ -121,7 +123,7 @@ pub(in crate::engine) async fn end<P: Process>(
     };
     if outcome.is_ok() {
         // Whoever still follows it sees its last state.
-        let _ = catch_unwind(AssertUnwindSafe(|| process.snapshot_durable()));
+        let _ = caught(|| process.snapshot_durable());
     }
     for batch in unsettled {
         batch.settle(outcome.clone());

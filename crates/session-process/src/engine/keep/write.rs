@@ -2,7 +2,6 @@
 
 use std::{
     any::type_name,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -12,7 +11,7 @@ use crate::{
     EndReason, Process, SaveError,
     durability::Pace,
     engine::{
-        guard::{drop_quietly, panic_text},
+        guard::{caught, drop_quietly},
         run::Run,
         session::{AnySession, Beside, Core, Envelope, Failure, Leftover, Session},
     },
@@ -45,8 +44,7 @@ pub(super) fn begin<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>) {
         return batch.settle(Ok(()));
     }
     let taken = snapshot.and_then(|snapshot| {
-        let taken = catch_unwind(AssertUnwindSafe(|| process.snapshot_taken()));
-        taken.map_err(|panic| SaveError::Schema(panic_text(panic)))?;
+        caught(|| process.snapshot_taken()).map_err(SaveError::Schema)?;
         Ok(snapshot)
     });
     if let (Ok(_), Pace::Through) = (&taken, durable::<P>().pace) {
