@@ -23,6 +23,8 @@ Usage: shop [--host ADDRESS] [--port N] [--data DIR] [--store STORE] [--develope
   --help          this text
 
 cluster: two shops on ports N and N + 1, with a PostgreSQL server of their own that goes with them
+
+What it answers to besides its pages, as JSON: examples/shop/README.md
 ";
 
 pub(crate) enum Command {
