@@ -89,6 +89,7 @@ impl<F: Future + Unpin> Future for Guarded<F> {
 }
 
 /// What a panic said. The payload is dropped here, as its `Drop` may panic too.
+#[cold]
 pub(super) fn panic_text(panic: Panic) -> String {
     let text = if let Some(text) = panic.downcast_ref::<&str>() {
         (*text).to_owned()
@@ -105,7 +106,8 @@ pub(super) fn panic_text(panic: Panic) -> String {
 }
 
 /// Runs the user's code, which may panic, even with a payload whose `Drop` panics. An error says what the panic said.
-pub(super) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+#[inline]
+pub(crate) fn caught<T>(work: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).map_err(panic_text)
 }
 

@@ -16,7 +16,7 @@ use super::{
     Engine,
     chain::{self, Chain, Frame},
     deliver::{self, InitTicket, Started},
-    guard::{Guarded, Panic, Polled, drop_quietly, panic_text, poll_in_place},
+    guard::{Guarded, Panic, Polled, caught, drop_quietly, panic_text, poll_in_place},
     keep,
     life::Life,
     registry::Insert,
@@ -613,6 +613,5 @@ async fn hook<P: Process>(
     })
     .await;
     // A hook that was cut is dropped in the middle, and what it holds may panic.
-    let dropped = catch_unwind(AssertUnwindSafe(|| hook.set(None)));
-    ended.and(dropped.map_err(panic_text))
+    ended.and(caught(|| hook.set(None)))
 }

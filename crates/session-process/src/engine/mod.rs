@@ -44,6 +44,7 @@ pub(crate) use self::sweep::sweep_all;
 pub(crate) use self::{
     chain::in_a_handler,
     deliver::{call, cast, post_to_itself, push_to, send_to_itself, settled},
+    guard::caught,
     lifecycle::{start, wake_up},
     observe::observe,
     rotate::rotate,

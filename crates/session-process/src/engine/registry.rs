@@ -91,19 +91,7 @@ impl Registry {
 
     #[inline]
     pub(crate) fn get(&self, id: &SessionId) -> Option<Arc<dyn AnySession>> {
-        let place = self.place(id);
-        let table = self.shards[place.shard].table.read();
-        for entry in table.iter_hash(place.full()) {
-            if entry.hash == place.hash {
-                // Counted before the ids are compared, which nearly always are the same: the line of the cache with the
-                // count is fetched from another core once then, to be written, and not before that to be read.
-                let session = Arc::clone(&entry.session);
-                if session.is(id) {
-                    return Some(session);
-                }
-            }
-        }
-        None
+        self.with(id, Arc::clone)
     }
 
     /// Looks at a session under its shard's lock: for what is short and takes no lock itself.

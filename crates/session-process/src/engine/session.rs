@@ -91,12 +91,19 @@ impl<P> Beside<P> {
     pub(super) fn durable() -> Self {
         Self {
             keep: Some(Keep::default()),
-            observers: Observers::default(),
+            ..Self::default()
         }
     }
 
+    /// Of a durable process.
     pub(super) fn keep(of: &mut Option<Box<Self>>) -> Option<&mut Keep> {
-        of.as_deref_mut()?.keep.as_mut()
+        Self::both(of).map(|(keep, _)| keep)
+    }
+
+    /// Of a durable process, with those who see it.
+    pub(super) fn both(of: &mut Option<Box<Self>>) -> Option<(&mut Keep, &mut Observers<P>)> {
+        let Self { keep, observers } = of.as_deref_mut()?;
+        Some((keep.as_mut()?, observers))
     }
 }
 

@@ -17,11 +17,9 @@ pub(crate) struct Side {
     pub(crate) ended: Option<EndReason>,
     /// A handler that goes on in a task must not: the session was cut off.
     pub(crate) killed: bool,
-    /// A task holds the run right: the last one that was announced.
-    at_work: bool,
-    /// How many were announced, which is the number of the last one.
-    runs: u32,
-    /// Of the one at work, when it has been spawned.
+    /// The number of the task that holds the run right; if none does, a number that no task has.
+    run: u32,
+    /// That task, when it has been spawned.
     task: Option<AbortHandle>,
     extras: Option<Box<Extras>>,
 }
@@ -47,10 +45,8 @@ impl Side {
         if self.killed {
             return None;
         }
-        self.runs = self.runs.wrapping_add(1);
-        self.at_work = true;
-        self.task = None;
-        Some(self.runs)
+        self.next_run();
+        Some(self.run)
     }
 
     /// The task that was announced. Returned if it is to be aborted. One that is done by now is forgotten: its handle
@@ -59,23 +55,27 @@ impl Side {
         if self.killed {
             return Some(task);
         }
-        if self.at_work && self.runs == run {
+        if self.run == run {
             self.task = Some(task);
         }
         None
     }
 
     pub(crate) fn run_is_over(&mut self, run: u32) {
-        if self.runs == run {
-            self.at_work = false;
-            self.task = None;
+        if self.run == run {
+            self.next_run();
         }
+    }
+
+    /// The task that was at work isn't any more, or is to be forgotten.
+    fn next_run(&mut self) {
+        self.run = self.run.wrapping_add(1);
+        self.task = None;
     }
 
     /// From now on no task may run. The one that does, to be aborted.
     pub(crate) fn kill(&mut self) -> Option<AbortHandle> {
         self.killed = true;
-        self.at_work = false;
         self.task.take()
     }
 
@@ -151,8 +151,7 @@ impl Side {
         if self.ended.replace(reason).is_some() {
             return None;
         }
-        self.at_work = false;
-        self.task = None;
+        self.next_run();
         let extras = self.extras.take();
         // A rotated session keeps its id: its last event names it.
         if let Some(id) = extras.as_ref().and_then(|extras| extras.id.clone()) {

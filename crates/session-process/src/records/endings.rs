@@ -3,13 +3,15 @@
 use std::{
     collections::{HashSet, VecDeque},
     fmt,
-    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
 
 use parking_lot::{Mutex, RwLock};
 
-use crate::store::{OwnerText, SessionKey, Version};
+use crate::{
+    engine::caught,
+    store::{OwnerText, SessionKey, Version},
+};
 
 /// A session ended, or may have.
 ///
@@ -133,7 +135,7 @@ impl Endings {
         let observers = self.observers.read().clone();
         for observer in observers {
             // Somebody else's code: what it does wrong must not stop the others.
-            if catch_unwind(AssertUnwindSafe(|| observer(ending))).is_err() {
+            if caught(|| observer(ending)).is_err() {
                 tracing::error!(target: "session_process", "an observer of ended sessions panicked");
             }
         }

@@ -11,14 +11,10 @@
 //! takes that step, so from then on every action is reduced twice (once for the state, once for the base), and nothing
 //! is ever cloned on the way.
 
-use std::{
-    collections::VecDeque,
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    sync::Arc,
-};
+use std::{collections::VecDeque, panic::resume_unwind, sync::Arc};
 
 use super::Reducer;
-use crate::Timestamp;
+use crate::{Timestamp, engine::caught};
 
 /// Where a store begins, and returns to by a reset.
 pub(super) enum Initial<R> {
@@ -265,20 +261,11 @@ impl<R: Reducer> Past<R> {
 
 #[inline]
 fn step_on<R: Reducer>(state: &mut R, step: &Step<R::Action>, initial: &Initial<R>) -> Result<(), Panicked> {
-    catch_unwind(AssertUnwindSafe(|| match step {
+    caught(|| match step {
         Step::Action(action) => state.reduce(action),
         Step::Reset => *state = initial.make(),
-    }))
-    .map_err(forget)
-}
-
-#[cold]
-fn forget(panic: Box<dyn std::any::Any + Send>) -> Panicked {
-    // Its drop may panic too.
-    if let Err(another) = catch_unwind(AssertUnwindSafe(|| drop(panic))) {
-        std::mem::forget(another);
-    }
-    Panicked
+    })
+    .map_err(|_| Panicked)
 }
 
 #[cfg(test)]

@@ -53,11 +53,11 @@ impl<P: Process> Envelope<P> for TakeOver {
 async fn look<P: Process>(session: &Arc<Session<P>>) {
     let mut core = session.core.borrow_mut();
     let core = core.get_mut();
-    let (Some(beside), Some(kept), Some(process)) = (&mut core.beside, &session.kept, &mut core.process) else {
+    let (Some((keep, observers)), Some(kept), Some(process)) =
+        (Beside::both(&mut core.beside), &session.kept, &mut core.process)
+    else {
         return;
     };
-    let Beside { keep, observers } = &mut **beside;
-    let Some(keep) = keep else { return };
     if keep.newest().is_some() {
         return;
     }

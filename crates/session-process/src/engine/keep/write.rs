@@ -28,11 +28,11 @@ pub(in crate::engine) fn is_saved<P: Process>(session: &Arc<Session<P>>, core: &
 
 /// Begins a write, if something has changed and none is under way.
 pub(super) fn begin<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>) {
-    let (Some(beside), Some(process), Some(kept)) = (&mut core.beside, &mut core.process, &session.kept) else {
+    let (Some((keep, observers)), Some(process), Some(kept)) =
+        (Beside::both(&mut core.beside), &mut core.process, &session.kept)
+    else {
         return;
     };
-    let Beside { keep, observers } = &mut **beside;
-    let Some(keep) = keep else { return };
     if keep.writing.is_some() {
         return;
     }
@@ -127,9 +127,9 @@ impl<P: Process> Envelope<P> for Settle {
 async fn settle<P: Process>(session: &Arc<Session<P>>, rings: bool) {
     let mut core = session.core.borrow_mut();
     let core = core.get_mut();
-    let Some(beside) = &mut core.beside else { return };
-    let Beside { keep, observers } = &mut **beside;
-    let Some(keep) = keep else { return };
+    let Some((keep, observers)) = Beside::both(&mut core.beside) else {
+        return;
+    };
     if rings {
         keep.alarm = Alarm::Rung;
     }
@@ -182,11 +182,7 @@ pub(super) fn is_open(error: &SaveError) -> bool {
 
 /// A write has failed: back to the last durable state, and whoever waits for a later one is told.
 async fn fall_back<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>, error: SaveError, batch: Arc<Batch>) {
-    let (Some(beside), Some(kept)) = (&mut core.beside, &session.kept) else {
-        return batch.settle(Err(error));
-    };
-    let Beside { keep, observers } = &mut **beside;
-    let Some(keep) = keep else {
+    let (Some((keep, observers)), Some(kept)) = (Beside::both(&mut core.beside), &session.kept) else {
         return batch.settle(Err(error));
     };
     let mut is_known = true;
