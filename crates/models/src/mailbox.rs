@@ -55,6 +55,11 @@ impl World {
             }
             return true;
         }
+        self.leave(message)
+    }
+
+    /// As `post` does.
+    fn leave(&self, message: u32) -> bool {
         match self.mailbox().push(message, usize::MAX) {
             Push::Queued => true,
             Push::Begin => {
@@ -76,9 +81,10 @@ impl World {
         }
     }
 
+    /// As `request_end` does: who begins the end doesn't look at the queue.
     fn close(&self) {
         if self.mailbox().close() == Close::Begin {
-            self.drain();
+            self.end();
         }
     }
 }
@@ -153,6 +159,42 @@ fn whoever_closes_the_end_comes_once_and_after_all_that_was_accepted() {
             "accepted is handled, refused is not"
         );
         assert_eq!(*world.ends.lock().unwrap(), 1, "one end");
+        assert_eq!(world.mailbox().waiting(), 0);
         assert!(!world.send(2), "closed for good");
+    });
+}
+
+#[test]
+fn what_is_left_as_an_idle_session_closes_is_handled_or_comes_back() {
+    loom::model(|| {
+        let world = World::idle();
+        let senders: Vec<_> = (1..3)
+            .map(|n| {
+                let world = Arc::clone(&world);
+                thread::spawn(move || u32::from(world.leave(n)))
+            })
+            .collect();
+        world.close();
+        let accepted: u32 = senders.into_iter().map(|sender| sender.join().unwrap()).sum();
+        assert_eq!(world.log().len() as u32, accepted);
+        assert_eq!(*world.ends.lock().unwrap(), 1, "one end");
+        assert_eq!(world.mailbox().waiting(), 0);
+    });
+}
+
+#[test]
+fn who_closes_and_takes_what_waits_leaves_nothing() {
+    loom::model(|| {
+        let world = World::idle();
+        let sender = {
+            let world = Arc::clone(&world);
+            thread::spawn(move || world.send(1) && world.leave(2))
+        };
+        world.close();
+        let refused = world.mailbox().take().len();
+        sender.join().unwrap();
+        assert!(world.log().len() + refused <= 2, "none twice");
+        assert_eq!(*world.ends.lock().unwrap(), 1, "one end");
+        assert_eq!(world.mailbox().waiting(), 0);
     });
 }

@@ -24,12 +24,18 @@ pub struct Context<P: Process> {
 }
 
 impl<P: Process> Context<P> {
-    pub(crate) fn new(session: Weak<Session<P>>) -> Self {
+    /// Of no session yet: see [`belong_to`](Self::belong_to).
+    pub(crate) fn new() -> Self {
         Self {
-            session,
+            session: Weak::new(),
             stop: None,
             unchanged: false,
         }
+    }
+
+    /// Before the first of the user's code runs.
+    pub(crate) fn belong_to(&mut self, session: &Arc<Session<P>>) {
+        self.session = Arc::downgrade(session);
     }
 
     /// The handler has asked for the session's end.

@@ -18,5 +18,6 @@ pub(crate) mod session {
         fn id(&self) -> SessionId;
         fn set_id(&self, id: SessionId);
         fn due_at(&self) -> u64;
+        fn prefetch(&self) {}
     }
 }

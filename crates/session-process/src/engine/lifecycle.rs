@@ -82,8 +82,10 @@ where
     let asked = engine.now();
     let deadline = asked.saturating_add(nanos(within));
     let timeout = || StartError::Timeout { id: id.clone(), within };
+    // No second look at the clock, unless something else came first: a look is some twentieth of a start.
+    let mut asked = Some(asked);
     loop {
-        let now = engine.now();
+        let now = asked.take().unwrap_or_else(|| engine.now());
         let admit = || engine.admit(now, options.key.as_deref());
         // Cloned before the registry is locked: it is the user's code.
         let recipe = Box::new(Again(args.clone()));
@@ -91,9 +93,11 @@ where
             let idle_timeout = options.idle_timeout.unwrap_or(engine.config.idle_timeout);
             let max_lifetime = options.max_lifetime.unwrap_or(engine.config.max_lifetime);
             Session::<P>::starting(engine, id, Life::begin(now, idle_timeout, max_lifetime), recipe)
+                as Arc<dyn AnySession>
         };
         let found = match engine.registry.get_or_insert(id, admit, make) {
             Insert::Inserted(session) => {
+                let session = own::<P>(session);
                 let made = Arc::clone(&session);
                 // Apart: what speaks to a store makes the future of those that have none five times as large.
                 let begun = if P::DURABILITY.0.is_none() {
@@ -184,7 +188,7 @@ pub(crate) async fn wake<P: Process>(
         // Into the registry first, and then one look into the store: its answer is as new as the place, and whoever
         // else asks for the session waits there for it.
         let session = match insert_from_store::<P>(engine, id) {
-            Insert::Inserted(session) => session,
+            Insert::Inserted(session) => own::<P>(session),
             Insert::Found(_) => continue,
             Insert::Refused(error) => {
                 // No place is an error only for a session that there is.
@@ -252,6 +256,7 @@ pub(super) fn wake_for_cast<P: Process>(engine: &Arc<Engine>, id: &SessionId) ->
     engine.records.as_ref()?;
     match insert_from_store::<P>(engine, id) {
         Insert::Inserted(session) => {
+            let session = own::<P>(session);
             let run = back(Arc::clone(&session));
             // In a task in any case: it reads the store.
             begin_here(Arc::clone(&session), run);
@@ -266,12 +271,18 @@ pub(super) fn wake_for_cast<P: Process>(engine: &Arc<Engine>, id: &SessionId) ->
     }
 }
 
-fn insert_from_store<P: Process>(engine: &Arc<Engine>, id: &SessionId) -> Insert<Session<P>, StartError> {
+/// A session that the caller has just put into the registry.
+fn own<P: Process>(session: Arc<dyn AnySession>) -> Arc<Session<P>> {
+    let session: Arc<dyn std::any::Any + Send + Sync> = session;
+    session.downcast().expect("it was made with this type of process")
+}
+
+fn insert_from_store<P: Process>(engine: &Arc<Engine>, id: &SessionId) -> Insert<StartError> {
     let now = engine.now();
     let (idle_timeout, max_lifetime) = (engine.config.idle_timeout, engine.config.max_lifetime);
     let make = || {
         let life = Life::begin(now, idle_timeout, max_lifetime);
-        Session::<P>::starting(engine, id, life, Box::new(FromStore))
+        Session::<P>::starting(engine, id, life, Box::new(FromStore)) as Arc<dyn AnySession>
     };
     engine.registry.get_or_insert(id, || engine.admit_back(), make)
 }
@@ -279,7 +290,10 @@ fn insert_from_store<P: Process>(engine: &Arc<Engine>, id: &SessionId) -> Insert
 /// In place of `init`, for a session that has begun long ago.
 async fn back<P: Process>(session: Arc<Session<P>>) -> Result<(), InitError> {
     let mut core = session.core.borrow_mut();
-    let Core { process, beside, .. } = core.get_mut();
+    let Core {
+        process, cx, beside, ..
+    } = core.get_mut();
+    cx.belong_to(&session);
     let keep = Beside::keep(beside).ok_or(NotThere)?;
     *process = Some(keep::load(&session, keep).await?.ok_or(NotThere)?);
     session.engine.registry.recheck(&AnySession::id(&*session));
@@ -381,6 +395,7 @@ where
 async fn init<P: Init<A>, A>(session: Arc<Session<P>>, args: A) -> Result<(), InitError> {
     let mut core = session.core.borrow_mut();
     let Core { process, cx, .. } = core.get_mut();
+    cx.belong_to(&session);
     *process = Some(P::init(args, cx).await?);
     begun(&session, cx);
     Ok(())
@@ -391,6 +406,7 @@ async fn init_durable<P: Init<A>, A>(session: Arc<Session<P>>, args: A) -> Resul
     let Core {
         process, cx, beside, ..
     } = core.get_mut();
+    cx.belong_to(&session);
     if let Some(keep) = Beside::keep(beside)
         && let Some(found) = keep::load(&session, keep).await?
     {
@@ -411,8 +427,11 @@ async fn init_durable<P: Init<A>, A>(session: Arc<Session<P>>, args: A) -> Resul
 /// The user's `init` has made a process.
 fn begun<P: Process>(session: &Arc<Session<P>>, cx: &mut Context<P>) {
     cx.take_unchanged();
-    // Now, as it may have taken long. (Coming back from the store is no use: that is the message it comes for.)
-    session.life().used(session.engine.now());
+    // Now, if it had to wait: that may have taken long. (Coming back from the store is no use: that is the message it
+    // comes for.)
+    if session.mailbox().is_away() {
+        session.life().used(session.engine.now());
+    }
     if let Some(reason) = cx.take_stop() {
         session.close(reason, Leftover::Refuse);
     }
@@ -467,7 +486,8 @@ pub(super) async fn recover<P: Process>(turn: Turn<P>, panic: String) {
         process: type_name::<P>(),
         panic,
     });
-    terminate(&session, EndReason::Crashed, false).await;
+    let killed = session.side.lock().killed;
+    terminate(&session, EndReason::Crashed, killed, false).await;
     // Those that the hook has begun.
     session.side.lock().stop_tasks();
     let restarts = match P::RESTART {
@@ -531,23 +551,22 @@ pub(super) fn end_in_place<P: Process>(turn: Turn<P>) {
 }
 
 pub(super) async fn end<P: Process>(turn: Turn<P>) {
-    let session = Arc::clone(turn.session());
+    let session = turn.session();
     let mut reason = session.end_reason().expect("the mailbox was closed for a reason");
-    if P::DURABILITY.0.is_some()
-        && reason == EndReason::Expired(Expiry::Idle)
-        && keep::is_used_elsewhere(&session).await
+    if P::DURABILITY.0.is_some() && reason == EndReason::Expired(Expiry::Idle) && keep::is_used_elsewhere(session).await
     {
         reason = session.only_sleeps();
     }
-    session.side.lock().stop_tasks();
-    terminate(&session, reason, true).await;
+    let killed = session.side.lock().stop_tasks();
+    terminate(session, reason, killed, true).await;
     // Nothing waits, except if the session crashed while it was to work its mailbox off.
     session.refuse_waiting(&Failure::Ended(reason));
     turn.finish(reason);
 }
 
-/// Runs the terminate hook and drops the process, if there is one. `last`: it doesn't begin anew.
-async fn terminate<P: Process>(session: &Arc<Session<P>>, reason: EndReason, last: bool) {
+/// Runs the terminate hook, unless the session was `killed`, and drops the process, if there is one. `last`: it doesn't
+/// begin anew.
+async fn terminate<P: Process>(session: &Arc<Session<P>>, reason: EndReason, killed: bool, last: bool) {
     let mut core = session.core.borrow_mut();
     let Core {
         process, cx, beside, ..
@@ -560,7 +579,6 @@ async fn terminate<P: Process>(session: &Arc<Session<P>>, reason: EndReason, las
     };
     // A handler that asked to stop and then panicked has left its wish there.
     cx.take_stop();
-    let killed = session.side.lock().killed;
     let hook = if killed || reason == EndReason::Asleep {
         Ok(())
     } else {

@@ -9,7 +9,8 @@
 //!    [`Next::Idle`].
 //! 2. A queued message is never forgotten: the right is not given up while the queue holds something, because
 //!    `QUEUED` is set under the queue's lock, and the right is given up without the lock only if no bit but
-//!    `RUNNING` and `AWAY` is set.
+//!    `RUNNING` and `AWAY` is set. While `QUEUED` is not set, nothing is in the queue but a message whose sender still
+//!    holds the lock; if that finds the mailbox closed meanwhile, it takes the message back.
 //! 3. Messages come out in the order in which they were pushed; `try_begin` fails while anything is queued, so a
 //!    message handled in place never overtakes one that waits.
 //! 4. `CLOSED` is set once and stays. From then on every push is refused, and exactly one caller learns that it has
@@ -182,6 +183,11 @@ impl<'a, T> Mailbox<'a, T> {
         }
         messages.push_back(message);
         let before = self.bits.fetch_or(QUEUED | RUNNING, Ordering::AcqRel);
+        if before & CLOSED != 0 {
+            // By one that found it idle, and needed no lock for that.
+            let message = messages.pop_back().expect("pushed just now, under the lock");
+            return Push::Closed(message);
+        }
         if before & RUNNING == 0 {
             Push::Begin
         } else {
@@ -219,13 +225,20 @@ impl<'a, T> Mailbox<'a, T> {
         if self.is_closed() {
             return Next::Closed;
         }
-        // Pushers and closers hold the lock while they set bits, so nothing can come between.
+        // Pushers hold the lock while they set bits, and so do closers while the right is held: nothing can come between.
         self.bits.store(0, Ordering::Release);
         Next::Idle
     }
 
     /// Refuses every further message. What waits is still handled; see [`take`](Self::take).
     pub(crate) fn close(&self) -> Close {
+        // Most sessions that end are idle.
+        let idle = self
+            .bits
+            .compare_exchange(0, CLOSED | RUNNING, Ordering::AcqRel, Ordering::Relaxed);
+        if idle.is_ok() {
+            return Close::Begin;
+        }
         let _queue = self.queue.lock();
         let before = self.bits.fetch_or(CLOSED | RUNNING, Ordering::AcqRel);
         if before & CLOSED != 0 {
@@ -249,8 +262,12 @@ impl<'a, T> Mailbox<'a, T> {
         true
     }
 
-    /// Takes everything that waits, to hand it back to its senders.
+    /// Takes everything that waits, to hand it back to its senders. Only for the holder of the run right, or after
+    /// [`close`](Self::close).
     pub(crate) fn take(&self) -> VecDeque<T> {
+        if self.bits.load(Ordering::Acquire) & QUEUED == 0 {
+            return VecDeque::new();
+        }
         self.queue.lock().take().map(|queue| queue.messages).unwrap_or_default()
     }
 
@@ -271,6 +288,11 @@ impl<'a, T> Mailbox<'a, T> {
 
     pub(crate) fn is_running(&self) -> bool {
         self.bits.load(Ordering::Acquire) & RUNNING != 0
+    }
+
+    /// The holder of the run right waits in a task, or has waited in it.
+    pub(crate) fn is_away(&self) -> bool {
+        self.bits.load(Ordering::Relaxed) & AWAY != 0
     }
 
     pub(crate) fn waiting(&self) -> usize {

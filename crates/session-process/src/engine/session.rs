@@ -6,6 +6,7 @@
 
 use std::{
     any::Any,
+    hint::black_box,
     pin::Pin,
     sync::{
         Arc, Weak,
@@ -181,7 +182,7 @@ impl<P: Process> Session<P> {
         let (last_used, limits) = life;
         let records = engine.records.as_ref().filter(|_| P::DURABILITY.0.is_some());
         let kept = records.map(|records| Kept::new(records, id));
-        Arc::new_cyclic(|this| Self {
+        Arc::new(Self {
             engine: Arc::clone(engine),
             right: RunRight::held(),
             queue: Queue::new(),
@@ -189,7 +190,7 @@ impl<P: Process> Session<P> {
             limits,
             core: AtomicRefCell::new(SyncWrapper::new(Core {
                 process: None,
-                cx: Context::new(Weak::clone(this)),
+                cx: Context::new(),
                 recipe,
                 beside: kept.as_ref().map(|_| Box::new(Beside::durable())),
             })),
@@ -387,6 +388,8 @@ pub(crate) trait AnySession: Any + Send + Sync {
     fn is_live(&self, now: u64) -> bool;
     /// Ended or about to: it serves nobody any more.
     fn is_closed(&self) -> bool;
+    /// Has the cache fetch it: whoever goes through many doesn't wait for the memory of each in turn.
+    fn prefetch(&self);
     fn touch(&self, now: u64) -> bool;
     fn end(self: Arc<Self>, reason: EndReason, leftover: Leftover);
     /// Ends the session if its time is up. Returns whether it was.
@@ -464,6 +467,12 @@ impl<P: Process> AnySession for Session<P> {
 
     fn is_closed(&self) -> bool {
         self.mailbox().is_closed()
+    }
+
+    #[inline]
+    fn prefetch(&self) {
+        // One of each line of the cache that it lies on, in whatever order they come: nothing waits for them here.
+        black_box((self.life().expires_at(), self.side.is_locked(), self.kept.is_some()));
     }
 
     fn is_ready(&self) -> bool {
@@ -712,9 +721,10 @@ mod tests {
         assert!(COUNTS + end - session.address() <= 64);
     }
 
-    /// With the registry and what the allocator adds, that is the 296 bytes of `idle_bytes_1m`; 350 are promised.
+    /// With the registry and what the allocator adds, that is the 279 bytes of `idle_bytes_1m`; 350 are promised. (glibc
+    /// adds 8, and goes by 16: one byte more would be 16.)
     #[test]
-    fn a_session_with_a_small_state_takes_224_bytes_at_most() {
-        assert!(COUNTS + size_of::<Session<Counter>>() <= 224);
+    fn a_session_with_a_small_state_takes_216_bytes_at_most() {
+        assert!(COUNTS + size_of::<Session<Counter>>() <= 216);
     }
 }

@@ -10,8 +10,11 @@ use std::{
 
 use tokio::task::JoinSet;
 
-use super::{Engine, session::Leftover};
-use crate::{EndReason, PublicHandle, clock::nanos};
+use super::{
+    Engine,
+    session::{AnySession, Leftover},
+};
+use crate::{EndReason, PublicHandle, clock::nanos, sync::Mutex};
 
 /// Sessions that are ended in one go, before others get the thread: some 200 microseconds. Giving it up costs 10 to 20
 /// of them, as another thread takes the task over.
@@ -85,43 +88,78 @@ impl Engine {
     /// # Cancel safety
     /// Those that were asked end.
     pub(crate) async fn end_all(self: &Arc<Self>, reason: EndReason, leftover: Leftover) -> usize {
-        let next = Arc::new(AtomicUsize::new(0));
+        let round = Arc::new(Round {
+            reason,
+            leftover,
+            next: AtomicUsize::new(0),
+            give_back: Mutex::new(()),
+        });
         let mut helpers = JoinSet::new();
         if self.registry.len() >= MANY {
             for _ in 1..self.runtime.metrics().num_workers().min(MOST_AT_IT) {
-                let (engine, next) = (Arc::clone(self), Arc::clone(&next));
-                helpers.spawn_on(
-                    async move { engine.end_shards(&next, reason, leftover).await },
-                    &self.runtime,
-                );
+                let (engine, round) = (Arc::clone(self), Arc::clone(&round));
+                helpers.spawn_on(async move { engine.end_shards(&round).await }, &self.runtime);
             }
         }
-        let mut asked = self.end_shards(&next, reason, leftover).await;
+        let (mut asked, mut over) = self.end_shards(&round).await;
         while let Some(helper) = helpers.join_next().await {
             // It fails only with the runtime, which takes the sessions along.
-            asked += helper.unwrap_or(0);
+            let Ok((by_helper, left)) = helper else { continue };
+            asked += by_helper;
+            over.extend(left);
+        }
+        while !over.is_empty() {
+            over.truncate(over.len().saturating_sub(SLICE));
+            tokio::task::yield_now().await;
         }
         asked
     }
 
-    /// Shard by shard, with whoever else takes its numbers from `next`.
-    async fn end_shards(&self, next: &AtomicUsize, reason: EndReason, leftover: Leftover) -> usize {
+    /// Shard by shard, with whoever else is at it. Returns how many were asked, and sessions that nobody needs any more.
+    async fn end_shards(&self, round: &Round) -> (usize, Vec<Arc<dyn AnySession>>) {
         let mut asked = 0usize;
-        loop {
-            let shard = next.fetch_add(1, Ordering::Relaxed);
-            if shard >= self.registry.shards() {
-                return asked;
-            }
-            for session in self.registry.collect(shard) {
+        let mut over = Vec::new();
+        while let Some(shard) = round.next_shard(self.registry.shards()) {
+            let sessions = self.registry.collect(shard);
+            for session in &sessions {
                 if session.is_closed() {
                     continue;
                 }
-                session.end(reason, leftover);
+                Arc::clone(session).end(round.reason, round.leftover);
                 asked += 1;
                 if asked.is_multiple_of(SLICE) {
                     tokio::task::yield_now().await;
                 }
             }
+            over.extend(sessions);
+            round.give_back(&mut over);
+        }
+        (asked, over)
+    }
+}
+
+/// What those share who end all sessions together.
+struct Round {
+    reason: EndReason,
+    leftover: Leftover,
+    next: AtomicUsize,
+    /// Held by the one who gives memory back.
+    give_back: Mutex<()>,
+}
+
+impl Round {
+    fn next_shard(&self, shards: usize) -> Option<usize> {
+        let shard = self.next.fetch_add(1, Ordering::Relaxed);
+        (shard < shards).then_some(shard)
+    }
+
+    /// Lets go of sessions that are over, unless another does so now: then they wait for the next time.
+    ///
+    /// The memory of sessions that one thread started lies in one arena of malloc (glibc's). Threads that free there at
+    /// the same time wait for each other in the kernel, session by session: two were no quicker than one.
+    fn give_back(&self, over: &mut Vec<Arc<dyn AnySession>>) {
+        if let Some(_alone) = self.give_back.try_lock() {
+            over.clear();
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What few sessions have: a task at work, timers and effects, monitors, a changed id, restarts behind them.
 //!
-//! An idle session pays three words for it; the rest is allocated when it is first needed.
+//! An idle session pays two words for it; the rest is allocated when it is first needed. So does one that has nothing but
+//! handlers behind it that had to wait.
 
 use std::{
     collections::HashMap,
@@ -19,13 +20,13 @@ pub(crate) struct Side {
     pub(crate) killed: bool,
     /// The number of the task that holds the run right; if none does, a number that no task has.
     run: u32,
-    /// That task, when it has been spawned.
-    task: Option<AbortHandle>,
     extras: Option<Box<Extras>>,
 }
 
 #[derive(Default)]
 pub(crate) struct Extras {
+    /// The task that holds the run right, when it has been spawned.
+    run: Option<AbortHandle>,
     ended: Option<watch::Sender<Option<EndReason>>>,
     followers: Vec<Weak<dyn Follower>>,
     /// `None`: announced, and just being spawned.
@@ -56,7 +57,7 @@ impl Side {
             return Some(task);
         }
         if self.run == run {
-            self.task = Some(task);
+            self.extras().run = Some(task);
         }
         None
     }
@@ -70,13 +71,18 @@ impl Side {
     /// The task that was at work isn't any more, or is to be forgotten.
     fn next_run(&mut self) {
         self.run = self.run.wrapping_add(1);
-        self.task = None;
+        if let Some(extras) = &mut self.extras {
+            extras.run = None;
+            if extras.is_empty() {
+                self.extras = None;
+            }
+        }
     }
 
     /// From now on no task may run. The one that does, to be aborted.
     pub(crate) fn kill(&mut self) -> Option<AbortHandle> {
         self.killed = true;
-        self.task.take()
+        self.extras.as_mut()?.run.take()
     }
 
     pub(crate) fn extras(&mut self) -> &mut Extras {
@@ -115,11 +121,12 @@ impl Side {
         self.extras.as_mut()?.tasks.remove(&key)
     }
 
-    /// Stops timers and effects.
-    pub(crate) fn stop_tasks(&mut self) {
+    /// Stops timers and effects. Returns whether the session was killed.
+    pub(crate) fn stop_tasks(&mut self) -> bool {
         if let Some(extras) = &mut self.extras {
             extras.stop_tasks();
         }
+        self.killed
     }
 
     /// Follows the session's end; at once, if it has ended.
@@ -186,6 +193,30 @@ impl Drop for Extras {
 }
 
 impl Extras {
+    fn is_empty(&self) -> bool {
+        let Self {
+            run,
+            ended,
+            followers,
+            tasks,
+            last_task,
+            restarts,
+            id,
+            id_since,
+            authenticated,
+        } = self;
+        run.is_none()
+            && ended.is_none()
+            && followers.is_empty()
+            && tasks.is_empty()
+            // The next timer must not have the number of an earlier one, which somebody may still want to cancel.
+            && *last_task == 0
+            && restarts.is_empty()
+            && id.is_none()
+            && id_since.is_none()
+            && authenticated.is_none()
+    }
+
     /// Pages and others that follow the session's end.
     pub(crate) fn monitors(&self) -> usize {
         self.ended.as_ref().map_or(0, watch::Sender::receiver_count)
