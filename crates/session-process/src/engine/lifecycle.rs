@@ -71,80 +71,119 @@ where
 async fn start_quietly<P, A>(
     engine: &Arc<Engine>,
     id: &SessionId,
-    args: A,
+    mut args: A,
     options: &StartOptions,
 ) -> Result<bool, StartError>
 where
     P: Init<A>,
     A: Clone + Send + Sync + 'static,
 {
-    let within = engine.config.call_timeout;
-    let asked = engine.now();
-    let deadline = asked.saturating_add(nanos(within));
-    let timeout = || StartError::Timeout { id: id.clone(), within };
-    // No second look at the clock, unless something else came first: a look is some twentieth of a start.
-    let mut asked = Some(asked);
+    let mut now = engine.now();
+    let deadline = now.saturating_add(nanos(engine.config.call_timeout));
     loop {
-        let now = asked.take().unwrap_or_else(|| engine.now());
-        let admit = || engine.admit(now, options.key.as_deref());
-        // Cloned before the registry is locked: it is the user's code.
-        let recipe = Box::new(Again(args.clone()));
-        let make = || {
-            let idle_timeout = options.idle_timeout.unwrap_or(engine.config.idle_timeout);
-            let max_lifetime = options.max_lifetime.unwrap_or(engine.config.max_lifetime);
-            Session::<P>::starting(engine, id, Life::begin(now, idle_timeout, max_lifetime), recipe)
-                as Arc<dyn AnySession>
-        };
-        let found = match engine.registry.get_or_insert(id, admit, make) {
-            Insert::Inserted(session) => {
-                let session = own::<P>(session);
-                let made = Arc::clone(&session);
-                // Apart: what speaks to a store makes the future of those that have none five times as large.
-                let begun = if P::DURABILITY.0.is_none() {
-                    begin_here(session, init(made, args))
-                } else {
-                    begin_here(session, init_durable(made, args))
-                };
-                return wait_begun(engine, id, begun, deadline).await;
+        let found = match start_here::<P, A>(engine, id, args, options, now) {
+            Ok(Begun::Done(Ok(()))) => return Ok(true),
+            Ok(begun) => return wait_begun(engine, id, begun, deadline).await,
+            Err(NotStarted::Refused(error)) => return Err(error),
+            Err(NotStarted::Found(found, back)) => {
+                args = back;
+                found
             }
-            Insert::Refused(error) => return Err(error),
-            Insert::Found(found) => found,
         };
-        if found.is_closed() || found.life().is_expired(now, false) && Arc::clone(&found).expire(now) {
-            // Its id is free when its terminate hook has run.
-            if found.in_chain() {
-                return Err(StartError::SelfCall { id: id.clone() });
-            }
-            ended(&*found, engine, deadline).await.ok_or_else(timeout)?;
-            continue;
+        if let Some(outcome) = join::<P>(engine, id, found, now, deadline).await {
+            return outcome;
         }
-        let process = found.process();
-        let any: Arc<dyn std::any::Any + Send + Sync> = found;
-        let Ok(session) = any.downcast::<Session<P>>() else {
-            return Err(StartError::WrongProcess {
-                id: id.clone(),
-                expected: type_name::<P>(),
-                found: process,
-            });
+        now = engine.now();
+    }
+}
+
+enum NotStarted<A> {
+    Refused(StartError),
+    /// There is one, and the arguments are not needed.
+    Found(Arc<dyn AnySession>, A),
+}
+
+/// Puts a session into the registry and begins its `init` where the caller stands. Not async: nearly every start is
+/// through with this, and what passes between the states of a future goes by the memory.
+#[inline]
+fn start_here<P, A>(
+    engine: &Arc<Engine>,
+    id: &SessionId,
+    args: A,
+    options: &StartOptions,
+    now: u64,
+) -> Result<Begun, NotStarted<A>>
+where
+    P: Init<A>,
+    A: Clone + Send + Sync + 'static,
+{
+    let admit = || engine.admit(now, options.key.as_deref());
+    // Cloned before the registry is locked: it is the user's code.
+    let recipe = Box::new(Again(args.clone()));
+    let make = || {
+        let idle_timeout = options.idle_timeout.unwrap_or(engine.config.idle_timeout);
+        let max_lifetime = options.max_lifetime.unwrap_or(engine.config.max_lifetime);
+        Session::<P>::starting(engine, id, Life::begin(now, idle_timeout, max_lifetime), recipe) as Arc<dyn AnySession>
+    };
+    let session = match engine.registry.get_or_insert(id, admit, make) {
+        Insert::Inserted(session) => own::<P>(session),
+        Insert::Refused(error) => return Err(NotStarted::Refused(error)),
+        Insert::Found(found) => return Err(NotStarted::Found(found, args)),
+    };
+    let made = Arc::clone(&session);
+    // Apart: what speaks to a store makes the future of those that have none five times as large.
+    Ok(if P::DURABILITY.0.is_none() {
+        begin_here(session, init(made, args))
+    } else {
+        begin_here(session, init_durable(made, args))
+    })
+}
+
+/// Waits for a session that another has started, or that is about to end. `None`: its id is free again.
+async fn join<P: Process>(
+    engine: &Arc<Engine>,
+    id: &SessionId,
+    found: Arc<dyn AnySession>,
+    now: u64,
+    deadline: u64,
+) -> Option<Result<bool, StartError>> {
+    let timeout = || StartError::Timeout {
+        id: id.clone(),
+        within: engine.config.call_timeout,
+    };
+    if found.is_closed() || found.life().is_expired(now, false) && Arc::clone(&found).expire(now) {
+        // Its id is free when its terminate hook has run.
+        if found.in_chain() {
+            return Some(Err(StartError::SelfCall { id: id.clone() }));
+        }
+        return match ended(&*found, engine, deadline).await {
+            Some(()) => None,
+            None => Some(Err(timeout())),
         };
-        if session.is_ready() {
-            if session.touch(now) {
-                return Ok(false);
-            }
-            // Ended just now: see above.
-            continue;
-        }
-        if chain::check(session.address()) == Chain::Cycle {
-            return Err(StartError::SelfCall { id: id.clone() });
-        }
-        match deliver::started(&session, deadline).await {
-            Started::Yes => return Ok(false),
-            Started::Closed => {}
-            Started::Timeout => return Err(timeout()),
-            // Somebody had asked the store for it, before us.
-            Started::Failed(failure) if failure.is_not_there() => {}
-            Started::Failed(failure) => return Err(start_error(id, failure)),
-        }
+    }
+    let process = found.process();
+    let any: Arc<dyn std::any::Any + Send + Sync> = found;
+    let Ok(session) = any.downcast::<Session<P>>() else {
+        return Some(Err(StartError::WrongProcess {
+            id: id.clone(),
+            expected: type_name::<P>(),
+            found: process,
+        }));
+    };
+    if session.is_ready() {
+        // If not, it has ended just now: see above.
+        return session.touch(now).then_some(Ok(false));
+    }
+    if chain::check(session.address()) == Chain::Cycle {
+        return Some(Err(StartError::SelfCall { id: id.clone() }));
+    }
+    match deliver::started(&session, deadline).await {
+        Started::Yes => Some(Ok(false)),
+        Started::Closed => None,
+        Started::Timeout => Some(Err(timeout())),
+        // Somebody had asked the store for it, before us.
+        Started::Failed(failure) if failure.is_not_there() => None,
+        Started::Failed(failure) => Some(Err(start_error(id, failure))),
     }
 }
 
