@@ -13,6 +13,7 @@ mod guard;
 mod keep;
 mod lifecycle;
 mod mailbox;
+mod near;
 mod observe;
 mod one_life;
 mod registry;
@@ -50,14 +51,14 @@ pub(crate) use self::{
     rotate::rotate,
     session::{AnySession, Leftover, Session},
 };
-use self::{lifecycle::Recipe, registry::Registry};
+use self::{lifecycle::Recipe, near::Near, registry::Registry};
 pub use self::{
     registry::Cursor,
     session::{Monitor, SessionStats},
     shutdown::ShutdownReport,
 };
 use crate::{
-    Config, Process, StartError,
+    Config, Process, SessionId, StartError,
     clock::Clock,
     events::{Event, Events},
     limits::{KeyedRate, Refused, SlidingWindow},
@@ -73,6 +74,7 @@ pub(crate) struct Engine {
     pub(crate) config: Config,
     pub(crate) clock: Clock,
     pub(crate) registry: Registry,
+    near: Option<Near>,
     pub(crate) events: Events,
     pub(crate) extensions: Extensions,
     pub(crate) records: Option<SessionRecords>,
@@ -103,6 +105,7 @@ impl Engine {
     ) -> Arc<Self> {
         let engine = Arc::new(Self {
             registry: Registry::new(),
+            near: Near::of(runtime.metrics().num_workers()),
             events: Events::new(),
             rate: config.rate_limit.map(SlidingWindow::per_minute),
             keyed_rate: config
@@ -190,6 +193,22 @@ impl Engine {
         let max = self.config.max_sessions;
         let reserved = self.registry.reserve(max);
         reserved.then_some(()).ok_or(StartError::SessionLimit { max })
+    }
+
+    /// The session with this id, for a message to it.
+    #[inline]
+    fn find(&self, id: &SessionId) -> Option<Arc<dyn AnySession>> {
+        let Some(near) = &self.near else {
+            return self.registry.get(id);
+        };
+        let hash = self.registry.hash(id);
+        near.get(hash as u32, id).or_else(|| {
+            let found = self.registry.get_by(hash, id)?;
+            if !found.is_closed() {
+                near.note(hash as u32, &found, self.registry.len());
+            }
+            Some(found)
+        })
     }
 
     /// Notes a durable session that is about to begin, so that it ends with its record.

@@ -94,10 +94,26 @@ impl Registry {
         self.with(id, Arc::clone)
     }
 
+    /// The hash of an id, for whoever else keeps sessions by it.
+    #[inline]
+    pub(crate) fn hash(&self, id: &SessionId) -> u64 {
+        id.hash_by(&self.hasher)
+    }
+
+    /// The session with this id, whose hash is known.
+    #[inline]
+    pub(crate) fn get_by(&self, hash: u64, id: &SessionId) -> Option<Arc<dyn AnySession>> {
+        self.with_at(Place::of(hash), id, Arc::clone)
+    }
+
     /// Looks at a session under its shard's lock: for what is short and takes no lock itself.
     #[inline]
     pub(crate) fn with<T>(&self, id: &SessionId, look: impl FnOnce(&Arc<dyn AnySession>) -> T) -> Option<T> {
-        let place = self.place(id);
+        self.with_at(self.place(id), id, look)
+    }
+
+    #[inline]
+    fn with_at<T>(&self, place: Place, id: &SessionId, look: impl FnOnce(&Arc<dyn AnySession>) -> T) -> Option<T> {
         let table = self.shards[place.shard].table.read();
         table
             .find(place.full(), |entry| entry.is(place, id))
@@ -287,11 +303,7 @@ impl Registry {
 
     #[inline]
     fn place(&self, id: &SessionId) -> Place {
-        let hash = id.hash_by(&self.hasher);
-        Place {
-            shard: (hash >> 32) as usize % SHARDS,
-            hash: hash as u32,
-        }
+        Place::of(self.hash(id))
     }
 
     /// Both shards, the one with the lower index first; one, if they are the same.
@@ -318,6 +330,14 @@ pub(crate) enum Rotate {
 }
 
 impl Place {
+    #[inline]
+    fn of(hash: u64) -> Self {
+        Self {
+            shard: (hash >> 32) as usize % SHARDS,
+            hash: hash as u32,
+        }
+    }
+
     /// The table takes its position from the low bits and its tag from the highest seven.
     fn full(self) -> u64 {
         u64::from(self.hash) << 32 | u64::from(self.hash)

@@ -374,6 +374,8 @@ impl<P: Process> Session<P> {
 /// A session of any process type, as the registry keeps it.
 pub(crate) trait AnySession: Any + Send + Sync {
     fn is(&self, id: &SessionId) -> bool;
+    /// This is its id, and it is not closed.
+    fn is_open_as(&self, id: &SessionId) -> bool;
     fn id(&self) -> SessionId;
     /// For the registry, under the locks of both shards.
     fn set_id(&self, id: SessionId);
@@ -424,6 +426,10 @@ impl<P: Process> AnySession for Session<P> {
             return self.id == *id;
         }
         self.side.lock().peek().and_then(|extras| extras.id.as_ref()) == Some(id)
+    }
+
+    fn is_open_as(&self, id: &SessionId) -> bool {
+        !self.mailbox().is_closed() && self.is(id)
     }
 
     fn id(&self) -> SessionId {

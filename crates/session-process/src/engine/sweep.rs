@@ -30,7 +30,7 @@ pub(super) fn spawn(engine: &Arc<Engine>) {
 
 async fn run(engine: Weak<Engine>, clock: Clock, begun: u64, interval: Duration) {
     let mut last = begun;
-    loop {
+    for nth in 0usize.. {
         clock.sleep_until(last.saturating_add(nanos(interval))).await;
         last = clock.now();
         let Some(engine) = engine.upgrade() else { return };
@@ -38,6 +38,9 @@ async fn run(engine: Weak<Engine>, clock: Clock, begun: u64, interval: Duration)
             return;
         }
         sweep(&engine).await;
+        if let Some(near) = &engine.near {
+            near.forget_ended(nth);
+        }
     }
 }
 

@@ -372,7 +372,7 @@ where
 }
 
 pub(super) fn find<P: Process>(engine: &Engine, id: &SessionId) -> Result<Arc<Session<P>>, NotFound> {
-    let any: Arc<dyn std::any::Any + Send + Sync> = engine.registry.get(id).ok_or(NotFound::NotStarted)?;
+    let any: Arc<dyn std::any::Any + Send + Sync> = engine.find(id).ok_or(NotFound::NotStarted)?;
     any.downcast::<Session<P>>().map_err(|_| NotFound::WrongProcess)
 }
 

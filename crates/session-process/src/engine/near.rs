@@ -1,0 +1,281 @@
+//! The sessions that a thread has met lately: a way to them that other threads don't write to.
+//!
+//! The registry's look-ups share a shard's lock, and to share it is to write it: the line of the cache that it lies on
+//! travels from core to core: with two threads that is a third of all that a small message takes. Here each thread has a
+//! lock and a small table of its own, which is told nothing of what happens in the registry.
+//!
+//! # Invariants
+//! 1. What is found here may be out of date in one way: the session is closed, which is for good, or has another id.
+//!    Both are looked at, so an answer is as good as the registry's; and who finds nothing asks the registry.
+//! 2. No session is kept alive. What a dead one leaves behind, the bare memory of its `Arc`, goes when another takes
+//!    its place, or with [`Near::forget_ended`].
+//!
+//! Deadlock safety: a lock here is a leaf, and those who send a message only try it.
+
+use std::sync::{
+    Arc, Weak,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use super::session::AnySession;
+use crate::{SessionId, sync::Mutex};
+
+/// Sessions that one thread knows at most: 400 KiB of its core's cache.
+const MOST: usize = 16_384;
+
+/// Places that a session may lie in. With one, two sessions in each other's way drive each other out again and again:
+/// of 10,000, three quarters are found; with four, nine in ten.
+const SET: usize = 4;
+
+/// One in so many that were not found is noted. Where more sessions are in use than there is room for, to note each would
+/// cost more than it brings; so it costs nothing that shows (200,000 sessions).
+const NOTED: u32 = 4;
+
+/// More places than threads, as those are numbered in the whole program and not for us. Two that share a place get in
+/// each other's way: who comes second asks the registry. A place takes memory when it is first used.
+const PLACES_PER_WORKER: usize = 4;
+
+pub(super) struct Near {
+    places: Box<[Place]>,
+}
+
+/// A thread's. On cache lines of its own.
+#[repr(align(64))]
+#[derive(Default)]
+struct Place(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    /// Empty until something is noted.
+    sessions: Box<[Option<Entry>]>,
+    missed: u32,
+}
+
+struct Entry {
+    hash: u32,
+    session: Weak<dyn AnySession>,
+}
+
+impl Near {
+    /// For a runtime with so many workers. With one there is nobody to share a line of the cache with.
+    pub(super) fn of(workers: usize) -> Option<Self> {
+        if workers < 2 {
+            return None;
+        }
+        let places = (workers * PLACES_PER_WORKER).next_power_of_two();
+        Some(Self {
+            places: std::iter::repeat_with(Place::default).take(places).collect(),
+        })
+    }
+
+    /// The session with this id, if this thread has met it, and it is neither closed nor called otherwise by now.
+    #[inline]
+    pub(super) fn get(&self, hash: u32, id: &SessionId) -> Option<Arc<dyn AnySession>> {
+        let known = self.place().0.try_lock()?;
+        let session = known.set(hash)?.iter().flatten().find_map(|entry| {
+            if entry.hash != hash {
+                return None;
+            }
+            entry.session.upgrade()
+        })?;
+        drop(known);
+        session.is_open_as(id).then_some(session)
+    }
+
+    /// Notes a session that was not found here. `population`: how many sessions there are.
+    pub(super) fn note(&self, hash: u32, session: &Arc<dyn AnySession>, population: usize) {
+        let Some(mut known) = self.place().0.try_lock() else {
+            return;
+        };
+        known.missed = known.missed.wrapping_add(1);
+        if !known.missed.is_multiple_of(NOTED) {
+            return;
+        }
+        let turn = known.missed / NOTED;
+        known.fit(population);
+        let Some(set) = known.set_mut(hash) else { return };
+        let at = set.iter().position(Option::is_none).unwrap_or(turn as usize % SET);
+        let session = Arc::downgrade(session);
+        let before = set[at].replace(Entry { hash, session });
+        drop(known);
+        drop(before);
+    }
+
+    /// Lets go of what ended sessions have left behind with the `nth` thread. Some hundred microseconds at the most; that
+    /// thread asks the registry meanwhile.
+    pub(super) fn forget_ended(&self, nth: usize) {
+        let mut known = self.places[nth % self.places.len()].0.lock();
+        for entry in &mut known.sessions {
+            entry.take_if(|entry| entry.session.strong_count() == 0);
+        }
+    }
+
+    #[inline]
+    fn place(&self) -> &Place {
+        &self.places[thread() & (self.places.len() - 1)]
+    }
+}
+
+impl Known {
+    #[inline]
+    fn set(&self, hash: u32) -> Option<&[Option<Entry>]> {
+        let sets = self.sessions.len() / SET;
+        let at = (hash as usize & sets.checked_sub(1)?) * SET;
+        self.sessions.get(at..at + SET)
+    }
+
+    fn set_mut(&mut self, hash: u32) -> Option<&mut [Option<Entry>]> {
+        let sets = self.sessions.len() / SET;
+        let at = (hash as usize & sets.checked_sub(1)?) * SET;
+        self.sessions.get_mut(at..at + SET)
+    }
+
+    /// Makes room for as many sessions as there are, up to [`MOST`]; what was known has to be noted anew.
+    fn fit(&mut self, population: usize) {
+        let wanted = population.next_power_of_two().clamp(64, MOST);
+        if self.sessions.len() < wanted {
+            self.sessions = std::iter::repeat_with(|| None).take(wanted).collect();
+        }
+    }
+}
+
+/// The number of this thread.
+#[inline]
+fn thread() -> usize {
+    static THREADS: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static NUMBER: usize = THREADS.fetch_add(1, Ordering::Relaxed);
+    }
+    NUMBER.with(|number| *number)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{EndReason, Process, Sessions, engine::Leftover};
+
+    #[derive(Default)]
+    struct Page;
+
+    impl Process for Page {}
+
+    fn near() -> Near {
+        Near::of(2).expect("two threads have something to gain")
+    }
+
+    /// A session, and its hash.
+    async fn started(sessions: &Sessions<Page>, id: &SessionId) -> (u32, Arc<dyn AnySession>) {
+        sessions.start(id).await.unwrap();
+        let registry = &sessions.engine().registry;
+        (registry.hash(id) as u32, registry.get(id).expect("just started"))
+    }
+
+    /// Until one of them is noted.
+    fn note(near: &Near, hash: u32, session: &Arc<dyn AnySession>) {
+        for _ in 0..NOTED {
+            near.note(hash, session, 1);
+        }
+    }
+
+    fn known(near: &Near) -> usize {
+        near.places
+            .iter()
+            .map(|place| place.0.lock().sessions.iter().flatten().count())
+            .sum()
+    }
+
+    #[test]
+    fn one_thread_needs_none() {
+        assert!(Near::of(1).is_none());
+    }
+
+    #[tokio::test]
+    async fn who_is_noted_is_found_by_its_id_alone() {
+        let (sessions, near) = (Sessions::builder().build().unwrap(), near());
+        let (id, other) = (SessionId::generate(), SessionId::generate());
+        let (hash, session) = started(&sessions, &id).await;
+        assert!(near.get(hash, &id).is_none());
+        note(&near, hash, &session);
+        assert!(Arc::ptr_eq(&near.get(hash, &id).expect("noted"), &session));
+        assert!(near.get(hash, &other).is_none(), "a hash is no id");
+    }
+
+    #[tokio::test]
+    async fn who_is_closed_or_renamed_is_not_found() {
+        let (sessions, near) = (Sessions::builder().build().unwrap(), near());
+        let (id, new) = (SessionId::generate(), SessionId::generate());
+        let (hash, session) = started(&sessions, &id).await;
+        note(&near, hash, &session);
+        sessions.rotate_to(&id, &new).await.unwrap();
+        assert!(near.get(hash, &id).is_none());
+
+        let hash = sessions.engine().registry.hash(&new) as u32;
+        note(&near, hash, &session);
+        assert!(near.get(hash, &new).is_some());
+        Arc::clone(&session).end(EndReason::Terminated, Leftover::Refuse);
+        assert!(near.get(hash, &new).is_none());
+    }
+
+    #[tokio::test]
+    async fn nobody_is_kept_alive() {
+        let (sessions, near) = (Sessions::builder().build().unwrap(), near());
+        let id = SessionId::generate();
+        let (hash, session) = started(&sessions, &id).await;
+        note(&near, hash, &session);
+        sessions.terminate(&id).await.unwrap();
+        let session = Arc::downgrade(&{ session });
+        assert!(session.upgrade().is_none());
+        assert_eq!(known(&near), 1);
+        for place in 0..near.places.len() {
+            near.forget_ended(place);
+        }
+        assert_eq!(known(&near), 0);
+    }
+
+    #[tokio::test]
+    async fn there_is_room_for_so_many_and_no_more() {
+        let (sessions, near) = (Sessions::<Page>::builder().build().unwrap(), near());
+        let (_, session) = started(&sessions, &SessionId::generate()).await;
+        for hash in 0..200_000_u32 {
+            near.note(
+                u32::wrapping_mul(hash, 0x9e37_79b9).rotate_left(16),
+                &session,
+                1_000_000,
+            );
+        }
+        assert!(known(&near) <= MOST);
+        assert!(known(&near) > MOST / 2, "and for as many");
+    }
+
+    /// Through all layers, on threads that each know the session before.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_message_never_goes_to_the_session_before_of_the_same_id() {
+        #[derive(Default)]
+        struct Once(bool);
+        impl Process for Once {}
+        struct First;
+        impl crate::Handle<First> for Once {
+            type Reply = bool;
+            async fn handle(&mut self, _: First, _: &mut crate::Context<Self>) -> bool {
+                !std::mem::replace(&mut self.0, true)
+            }
+        }
+        let sessions = Sessions::<Once>::builder().build().unwrap();
+        let id = SessionId::generate();
+        for _ in 0..200 {
+            sessions.start(&id).await.unwrap();
+            let callers: Vec<_> = (0..8)
+                .map(|_| {
+                    let (sessions, id) = (sessions.clone(), id.clone());
+                    tokio::spawn(async move { sessions.call(&id, First).await.unwrap() })
+                })
+                .collect();
+            let mut firsts = 0;
+            for caller in callers {
+                firsts += usize::from(caller.await.unwrap());
+            }
+            assert_eq!(firsts, 1);
+            sessions.terminate(&id).await.unwrap();
+        }
+    }
+}
