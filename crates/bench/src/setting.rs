@@ -7,7 +7,7 @@ use tokio::runtime::{Builder, Runtime};
 /// The length of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
-    /// Under 20 seconds: is it about right?
+    /// Short rounds, and few: is it about right?
     Quick,
     /// Minutes: the figures that are published, with the rows of a million sessions.
     Full,

@@ -187,8 +187,8 @@ async fn join<P: Process>(
     }
 }
 
-/// Of a process that comes from the store: there is nothing else to begin from.
-struct FromStore;
+/// Of a process that comes from the store, or is over: there is nothing else to begin from.
+pub(super) struct FromStore;
 
 impl<P: Process> Recipe<P> for FromStore {
     fn make<'a>(&'a self, _: &'a mut Context<P>) -> Pin<Box<dyn Future<Output = Result<P, InitError>> + Send + 'a>> {
@@ -466,11 +466,8 @@ async fn init_durable<P: Init<A>, A>(session: Arc<Session<P>>, args: A) -> Resul
 /// The user's `init` has made a process.
 fn begun<P: Process>(session: &Arc<Session<P>>, cx: &mut Context<P>) {
     cx.take_unchanged();
-    // Now, if it had to wait: that may have taken long. (Coming back from the store is no use: that is the message it
-    // comes for.)
-    if session.mailbox().is_away() {
-        session.life().used(session.engine.now());
-    }
+    // Now, as it may have taken long. (Coming back from the store is no use: that is the message it comes for.)
+    session.life().used(session.engine.now());
     if let Some(reason) = cx.take_stop() {
         session.close(reason, Leftover::Refuse);
     }

@@ -290,11 +290,6 @@ impl<'a, T> Mailbox<'a, T> {
         self.bits.load(Ordering::Acquire) & RUNNING != 0
     }
 
-    /// The holder of the run right waits in a task, or has waited in it.
-    pub(crate) fn is_away(&self) -> bool {
-        self.bits.load(Ordering::Relaxed) & AWAY != 0
-    }
-
     pub(crate) fn waiting(&self) -> usize {
         self.queue.lock().as_ref().map_or(0, |queue| queue.messages.len())
     }

@@ -205,7 +205,7 @@ impl Engine {
         near.get(hash as u32, id).or_else(|| {
             let found = self.registry.get_by(hash, id)?;
             if !found.is_closed() {
-                near.note(hash as u32, &found, self.registry.len());
+                near.note(hash as u32, &found);
             }
             Some(found)
         })

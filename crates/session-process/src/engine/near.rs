@@ -2,13 +2,14 @@
 //!
 //! The registry's look-ups share a shard's lock, and to share it is to write it: the line of the cache that it lies on
 //! travels from core to core: with two threads that is a third of all that a small message takes. Here each thread has a
-//! lock and a small table of its own, which is told nothing of what happens in the registry.
+//! lock and a small table of its own. Nobody tells it of ends and rotations; the sweeper clears up after those that ended.
 //!
 //! # Invariants
-//! 1. What is found here may be out of date in one way: the session is closed, which is for good, or has another id.
-//!    Both are looked at, so an answer is as good as the registry's; and who finds nothing asks the registry.
-//! 2. No session is kept alive. What a dead one leaves behind, the bare memory of its `Arc`, goes when another takes
-//!    its place, or with [`Near::forget_ended`].
+//! 1. What is found here may be out of date: the session may be closed, which is for good, or have another id. Both are
+//!    looked at, so an answer is as good as the registry's; and who finds nothing asks the registry.
+//! 2. No session is kept alive. What an ended one leaves behind, the bare memory of its `Arc` ([`LARGEST`] at most), goes
+//!    when another takes its place, or within some sweeps ([`Near::forget_ended`]).
+//! 3. A thread knows one session of a hash at most.
 //!
 //! Deadlock safety: a lock here is a leaf, and those who send a message only try it.
 
@@ -20,8 +21,18 @@ use std::sync::{
 use super::session::AnySession;
 use crate::{SessionId, sync::Mutex};
 
-/// Sessions that one thread knows at most: 400 KiB of its core's cache.
+/// Sessions that one thread knows at most, in 400 KiB. A table grows to that as its thread meets more sessions.
 const MOST: usize = 16_384;
+
+/// The room for the first sessions that a thread meets, and by how much it grows.
+const FIRST: usize = 64;
+const GROWTH: usize = 4;
+
+/// Sessions with a process above this, in bytes, are not noted: their memory would wait here after their end.
+const LARGEST: usize = 1_024;
+
+/// Entries that are looked at in one go, when those of ended sessions are cleared up: some 100 microseconds.
+const PART: usize = 1_024;
 
 /// Places that a session may lie in. With one, two sessions in each other's way drive each other out again and again:
 /// of 10,000, three quarters are found; with four, nine in ten.
@@ -49,6 +60,8 @@ struct Known {
     /// Empty until something is noted.
     sessions: Box<[Option<Entry>]>,
     missed: u32,
+    /// Since the table has had this size.
+    noted: usize,
 }
 
 struct Entry {
@@ -82,8 +95,11 @@ impl Near {
         session.is_open_as(id).then_some(session)
     }
 
-    /// Notes a session that was not found here. `population`: how many sessions there are.
-    pub(super) fn note(&self, hash: u32, session: &Arc<dyn AnySession>, population: usize) {
+    /// Notes a session that was not found here.
+    pub(super) fn note(&self, hash: u32, session: &Arc<dyn AnySession>) {
+        if size_of_val(&**session) > LARGEST {
+            return;
+        }
         let Some(mut known) = self.place().0.try_lock() else {
             return;
         };
@@ -91,23 +107,40 @@ impl Near {
         if !known.missed.is_multiple_of(NOTED) {
             return;
         }
-        let turn = known.missed / NOTED;
-        known.fit(population);
+        known.make_room();
+        let turn = (known.missed / NOTED) as usize % SET;
         let Some(set) = known.set_mut(hash) else { return };
-        let at = set.iter().position(Option::is_none).unwrap_or(turn as usize % SET);
+        let of_this_hash = |entry: &Option<Entry>| entry.as_ref().is_some_and(|entry| entry.hash == hash);
+        let at = set
+            .iter()
+            .position(of_this_hash)
+            .or_else(|| set.iter().position(Option::is_none))
+            .unwrap_or(turn);
         let session = Arc::downgrade(session);
         let before = set[at].replace(Entry { hash, session });
         drop(known);
         drop(before);
     }
 
-    /// Lets go of what ended sessions have left behind with the `nth` thread. Some hundred microseconds at the most; that
-    /// thread asks the registry meanwhile.
-    pub(super) fn forget_ended(&self, nth: usize) {
+    pub(super) fn places(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Lets go of what ended sessions have left behind, in one part of what the `nth` thread knows (which asks the registry
+    /// meanwhile). Returns whether there are more parts.
+    pub(super) fn forget_ended(&self, nth: usize, part: usize) -> bool {
+        let mut ended = Vec::new();
         let mut known = self.places[nth % self.places.len()].0.lock();
-        for entry in &mut known.sessions {
-            entry.take_if(|entry| entry.session.strong_count() == 0);
+        let len = known.sessions.len();
+        let entries = known.sessions.iter_mut().skip(part * PART).take(PART);
+        ended.extend(entries.filter_map(|entry| entry.take_if(|entry| entry.session.strong_count() == 0)));
+        let more = (part + 1) * PART < len;
+        if !more && known.sessions.iter().flatten().count() * 16 < len {
+            // It grows again, if need be.
+            *known = Known::default();
         }
+        drop(known);
+        more
     }
 
     #[inline]
@@ -130,11 +163,14 @@ impl Known {
         self.sessions.get_mut(at..at + SET)
     }
 
-    /// Makes room for as many sessions as there are, up to [`MOST`]; what was known has to be noted anew.
-    fn fit(&mut self, population: usize) {
-        let wanted = population.next_power_of_two().clamp(64, MOST);
-        if self.sessions.len() < wanted {
-            self.sessions = std::iter::repeat_with(|| None).take(wanted).collect();
+    /// A larger table, where this one is full; what it knew has to be noted anew.
+    fn make_room(&mut self) {
+        let len = self.sessions.len();
+        self.noted += 1;
+        if len == 0 || (self.noted > len && len < MOST) {
+            let len = (len * GROWTH).clamp(FIRST, MOST);
+            self.sessions = std::iter::repeat_with(|| None).take(len).collect();
+            self.noted = 0;
         }
     }
 }
@@ -173,7 +209,7 @@ mod tests {
     /// Until one of them is noted.
     fn note(near: &Near, hash: u32, session: &Arc<dyn AnySession>) {
         for _ in 0..NOTED {
-            near.note(hash, session, 1);
+            near.note(hash, session);
         }
     }
 
@@ -226,8 +262,8 @@ mod tests {
         let session = Arc::downgrade(&{ session });
         assert!(session.upgrade().is_none());
         assert_eq!(known(&near), 1);
-        for place in 0..near.places.len() {
-            near.forget_ended(place);
+        for place in 0..near.places() {
+            assert!(!near.forget_ended(place, 0), "one part");
         }
         assert_eq!(known(&near), 0);
     }
@@ -237,14 +273,58 @@ mod tests {
         let (sessions, near) = (Sessions::<Page>::builder().build().unwrap(), near());
         let (_, session) = started(&sessions, &SessionId::generate()).await;
         for hash in 0..200_000_u32 {
-            near.note(
-                u32::wrapping_mul(hash, 0x9e37_79b9).rotate_left(16),
-                &session,
-                1_000_000,
-            );
+            near.note(u32::wrapping_mul(hash, 0x9e37_79b9).rotate_left(16), &session);
         }
         assert!(known(&near) <= MOST);
         assert!(known(&near) > MOST / 2, "and for as many");
+    }
+
+    /// The old one lives on under another id, and would be found first.
+    #[tokio::test]
+    async fn the_next_session_of_an_id_takes_the_place_of_one_that_was_renamed() {
+        let (sessions, near) = (Sessions::builder().build().unwrap(), near());
+        let id = SessionId::generate();
+        let (hash, renamed) = started(&sessions, &id).await;
+        note(&near, hash, &renamed);
+        sessions.rotate(&id).await.unwrap();
+        let (hash, session) = started(&sessions, &id).await;
+        note(&near, hash, &session);
+        assert!(Arc::ptr_eq(&near.get(hash, &id).expect("noted"), &session));
+        assert_eq!(known(&near), 1);
+    }
+
+    #[tokio::test]
+    async fn a_large_one_is_not_noted() {
+        struct Large(#[expect(dead_code)] [u8; LARGEST]);
+        impl Default for Large {
+            fn default() -> Self {
+                Self([0; LARGEST])
+            }
+        }
+        impl Process for Large {}
+        let (sessions, near) = (Sessions::<Large>::builder().build().unwrap(), near());
+        let id = SessionId::generate();
+        sessions.start(&id).await.unwrap();
+        let session = sessions.engine().registry.get(&id).unwrap();
+        note(&near, 1, &session);
+        assert_eq!(known(&near), 0);
+    }
+
+    #[tokio::test]
+    async fn a_table_that_is_hardly_needed_any_more_is_given_back() {
+        let (sessions, near) = (Sessions::<Page>::builder().build().unwrap(), near());
+        let (_, session) = started(&sessions, &SessionId::generate()).await;
+        for hash in 0..20_000_u32 {
+            near.note(u32::wrapping_mul(hash, 0x9e37_79b9).rotate_left(16), &session);
+        }
+        drop(sessions);
+        let ended = Arc::downgrade(&session);
+        drop(session);
+        assert!(ended.upgrade().is_none());
+        for place in 0..near.places() {
+            (0..).find(|part| !near.forget_ended(place, *part));
+        }
+        assert!(near.places.iter().all(|place| place.0.lock().sessions.is_empty()));
     }
 
     /// Through all layers, on threads that each know the session before.

@@ -88,6 +88,12 @@ impl<P: Process> Drop for Turn<P> {
 fn farewell<P: Process>(session: &Arc<Session<P>>, reason: EndReason) {
     let farewell: Option<Farewell> = session.side.lock().finish(reason);
     let Some(farewell) = farewell else { return };
+    // The arguments it was started with are the user's too: not for whoever happens to drop the session last. (Borrowed by
+    // a handler that was cut off: they go with the session.)
+    if let Ok(mut core) = session.core.try_borrow_mut() {
+        let over: Box<dyn lifecycle::Recipe<P>> = Box::new(lifecycle::FromStore);
+        let _ = super::guard::drop_quietly(std::mem::replace(&mut core.get_mut().recipe, over));
+    }
     session.engine.forget(&**session);
     if session.is_ready() {
         session.engine.events.emit(|| Event::Ended {

@@ -390,7 +390,8 @@ pub(crate) trait AnySession: Any + Send + Sync {
     fn is_live(&self, now: u64) -> bool;
     /// Ended or about to: it serves nobody any more.
     fn is_closed(&self) -> bool;
-    /// Has the cache fetch it: whoever goes through many doesn't wait for the memory of each in turn.
+    /// Reads some of it, so that the cache fetches it: whoever goes through many doesn't wait for the memory of each in
+    /// turn. Takes no lock.
     fn prefetch(&self);
     fn touch(&self, now: u64) -> bool;
     fn end(self: Arc<Self>, reason: EndReason, leftover: Leftover);
@@ -477,7 +478,8 @@ impl<P: Process> AnySession for Session<P> {
 
     #[inline]
     fn prefetch(&self) {
-        // One of each line of the cache that it lies on, in whatever order they come: nothing waits for them here.
+        // One of each line of the cache that a session with a small state lies on. Nothing here needs the values, so the
+        // processor asks for all of them at once.
         black_box((self.life().expires_at(), self.side.is_locked(), self.kept.is_some()));
     }
 

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -12,13 +12,18 @@ use tokio::task::JoinSet;
 
 use super::{
     Engine,
+    guard::drop_quietly,
     session::{AnySession, Leftover},
+    sweep,
 };
-use crate::{EndReason, PublicHandle, clock::nanos, sync::Mutex};
+use crate::{EndReason, PublicHandle, clock::nanos};
 
 /// Sessions that are ended in one go, before others get the thread: some 200 microseconds. Giving it up costs 10 to 20
 /// of them, as another thread takes the task over.
 const SLICE: usize = 512;
+
+/// Sessions whose memory is given back in one go: as long.
+const FREED: usize = 2_048;
 
 /// From this many sessions on, several tasks end them: some milliseconds of work.
 const MANY: usize = 8_192;
@@ -67,6 +72,9 @@ impl Engine {
             };
             let _ = grace.await;
         }
+        if let Some(near) = &self.near {
+            sweep::clear_up(near, 0..near.places()).await;
+        }
         ShutdownReport {
             ended: before.saturating_sub(cut.len()),
             cut,
@@ -92,7 +100,7 @@ impl Engine {
             reason,
             leftover,
             next: AtomicUsize::new(0),
-            give_back: Mutex::new(()),
+            freeing: AtomicBool::new(false),
         });
         let mut helpers = JoinSet::new();
         if self.registry.len() >= MANY {
@@ -108,14 +116,11 @@ impl Engine {
             asked += by_helper;
             over.extend(left);
         }
-        while !over.is_empty() {
-            over.truncate(over.len().saturating_sub(SLICE));
-            tokio::task::yield_now().await;
-        }
+        round.give_back(&mut over).await;
         asked
     }
 
-    /// Shard by shard, with whoever else is at it. Returns how many were asked, and sessions that nobody needs any more.
+    /// Shard by shard, with whoever else is at it. Returns how many were asked, and those of them that are still to be let go of.
     async fn end_shards(&self, round: &Round) -> (usize, Vec<Arc<dyn AnySession>>) {
         let mut asked = 0usize;
         let mut over = Vec::new();
@@ -132,7 +137,7 @@ impl Engine {
                 }
             }
             over.extend(sessions);
-            round.give_back(&mut over);
+            round.give_back(&mut over).await;
         }
         (asked, over)
     }
@@ -143,8 +148,8 @@ struct Round {
     reason: EndReason,
     leftover: Leftover,
     next: AtomicUsize,
-    /// Held by the one who gives memory back.
-    give_back: Mutex<()>,
+    /// Somebody gives memory back.
+    freeing: AtomicBool,
 }
 
 impl Round {
@@ -153,13 +158,20 @@ impl Round {
         (shard < shards).then_some(shard)
     }
 
-    /// Lets go of sessions that are over, unless another does so now: then they wait for the next time.
+    /// Lets go of sessions that were asked to end, unless another does so now: then they wait for the next time.
     ///
     /// The memory of sessions that one thread started lies in one arena of malloc (glibc's). Threads that free there at
     /// the same time wait for each other in the kernel, session by session: two were no quicker than one.
-    fn give_back(&self, over: &mut Vec<Arc<dyn AnySession>>) {
-        if let Some(_alone) = self.give_back.try_lock() {
-            over.clear();
+    async fn give_back(&self, over: &mut Vec<Arc<dyn AnySession>>) {
+        while !over.is_empty() && !self.freeing.swap(true, Ordering::Acquire) {
+            for session in over.drain(over.len().saturating_sub(FREED)..) {
+                // What belongs to the user is gone by now, except where a handler was cut off.
+                let _ = drop_quietly(session);
+            }
+            self.freeing.store(false, Ordering::Release);
+            if !over.is_empty() {
+                tokio::task::yield_now().await;
+            }
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What few sessions have: a task at work, timers and effects, monitors, a changed id, restarts behind them.
 //!
-//! An idle session pays two words for it; the rest is allocated when it is first needed. So does one that has nothing but
-//! handlers behind it that had to wait.
+//! An idle session pays two words for it; the rest is allocated when it is first needed. What a handler that had to wait
+//! needed is given back after it.
 
 use std::{
     collections::HashMap,

@@ -5,11 +5,12 @@
 //! slice, so that a million sessions that expire at once don't hold up the callers of the rest.
 
 use std::{
+    ops::Range,
     sync::{Arc, Weak},
     time::{Duration, Instant},
 };
 
-use super::{Engine, session::AnySession};
+use super::{Engine, near::Near, session::AnySession};
 use crate::{
     clock::{Clock, nanos},
     events::Event,
@@ -30,7 +31,7 @@ pub(super) fn spawn(engine: &Arc<Engine>) {
 
 async fn run(engine: Weak<Engine>, clock: Clock, begun: u64, interval: Duration) {
     let mut last = begun;
-    for nth in 0usize.. {
+    for nth in (0..8).cycle() {
         clock.sleep_until(last.saturating_add(nanos(interval))).await;
         last = clock.now();
         let Some(engine) = engine.upgrade() else { return };
@@ -39,7 +40,22 @@ async fn run(engine: Weak<Engine>, clock: Clock, begun: u64, interval: Duration)
         }
         sweep(&engine).await;
         if let Some(near) = &engine.near {
-            near.forget_ended(nth);
+            // All of them in eight sweeps.
+            let places = near.places().div_ceil(8);
+            clear_up(near, nth * places..(nth + 1) * places).await;
+        }
+    }
+}
+
+/// What ended sessions have left behind with some of the threads.
+pub(super) async fn clear_up(near: &Near, places: Range<usize>) {
+    for place in places {
+        for part in 0.. {
+            let more = near.forget_ended(place, part);
+            tokio::task::yield_now().await;
+            if !more {
+                break;
+            }
         }
     }
 }

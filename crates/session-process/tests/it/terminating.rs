@@ -1,6 +1,8 @@
 //! Ends: asked for, stopped from within, killed, and raced.
 
-use session_process::{EndReason, Sessions};
+use std::time::Duration;
+
+use session_process::{Context, EndReason, Init, InitError, Process, Sessions};
 use testkit::Gate;
 
 use crate::support::*;
@@ -150,4 +152,81 @@ async fn terminate_racing_with_calls_and_starts_never_serves_half_or_twice() {
         hooks += 1;
     }
     assert_eq!(hooks, begun, "each process that began ended with its hook, once");
+}
+
+/// So many that several tasks share the work, and others start and rotate meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn terminate_all_ends_a_crowd_each_once() {
+    const CROWD: usize = 20_000;
+    let sessions = Sessions::<Witness>::builder().max_sessions(2 * CROWD).build().unwrap();
+    let (told, mut ends) = told();
+    let ids: Vec<_> = (0..CROWD).map(|n| id(&format!("s{n}"))).collect();
+    for id in &ids {
+        sessions.start_with(id, told.clone()).await.unwrap();
+    }
+    let rotating = {
+        let sessions = sessions.clone();
+        tokio::spawn(async move {
+            let mut rotated = 0;
+            for id in ids.iter().rev().take(1_000) {
+                rotated += usize::from(sessions.rotate(id).await.is_ok());
+            }
+            rotated
+        })
+    };
+    let mut asked = 0;
+    while sessions.stats().sessions > 0 {
+        asked += sessions.terminate_all().await;
+    }
+    rotating.await.unwrap();
+    assert_eq!(asked, CROWD);
+    drop(told);
+    let mut hooks = 0;
+    // Until the last sender is gone: those that the sessions were started with are dropped with them.
+    while let Some(reason) = ends.recv().await {
+        assert_eq!(reason, EndReason::Terminated);
+        hooks += 1;
+    }
+    assert_eq!(hooks, CROWD);
+    assert_eq!(sessions.stats().ended, CROWD as u64);
+}
+
+/// What a session was started with is the user's, and a `Drop` that panics is one more panic of its process: nobody who
+/// ends many sessions pays for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn arguments_that_panic_when_dropped_stop_nobody_who_ends_many() {
+    #[derive(Clone)]
+    struct Grenade;
+    impl Drop for Grenade {
+        fn drop(&mut self) {
+            if !std::thread::panicking() {
+                panic!("on purpose");
+            }
+        }
+    }
+    struct Calm;
+    impl Process for Calm {}
+    impl Init<Grenade> for Calm {
+        async fn init(grenade: Grenade, _: &mut Context<Self>) -> Result<Self, InitError> {
+            std::mem::forget(grenade);
+            Ok(Self)
+        }
+    }
+    let (sessions, clock) = with_clock::<Calm>(|builder| builder);
+    let crowd = async |name: &str| {
+        for n in 0..50 {
+            sessions.start_with(&id(&format!("{name}{n}")), Grenade).await.unwrap();
+        }
+    };
+    crowd("terminated").await;
+    assert_eq!(sessions.terminate_all().await, 50);
+    assert_eq!(sessions.stats().sessions, 0);
+    crowd("expired").await;
+    clock.advance(Duration::from_secs(100 * 3_600));
+    // The sweeper has had its share, and lives.
+    sessions.expire_now().await;
+    until(|| sessions.stats().sessions == 0).await;
+    crowd("shut").await;
+    let report = sessions.shutdown(Duration::from_secs(10)).await;
+    assert_eq!((report.ended, report.cut.len()), (50, 0));
 }
