@@ -265,8 +265,7 @@ impl<P: Process> Sessions<P> {
         for shard in 0..self.engine.registry.shards() {
             let sessions = self.engine.registry.collect(shard);
             for (index, session) in sessions.into_iter().enumerate() {
-                let any: Arc<dyn std::any::Any + Send + Sync> = session;
-                if let Ok(session) = any.downcast::<Session<P>>() {
+                if let Some(session) = Session::<P>::of(session) {
                     sent += usize::from(engine::push_to(session, message.clone()));
                 }
                 if index % 64 == 63 {

@@ -162,8 +162,7 @@ async fn join<P: Process>(
         };
     }
     let process = found.process();
-    let any: Arc<dyn std::any::Any + Send + Sync> = found;
-    let Ok(session) = any.downcast::<Session<P>>() else {
+    let Some(session) = Session::<P>::of(found) else {
         return Some(Err(StartError::WrongProcess {
             id: id.clone(),
             expected: type_name::<P>(),
@@ -266,8 +265,7 @@ pub(crate) async fn wake_up<P: Process>(engine: &Arc<Engine>, id: &SessionId) ->
             return Ok(true);
         }
         let process = found.process();
-        let any: Arc<dyn std::any::Any + Send + Sync> = found;
-        let Ok(session) = any.downcast::<Session<P>>() else {
+        let Some(session) = Session::<P>::of(found) else {
             return Err(StartError::WrongProcess {
                 id: id.clone(),
                 expected: type_name::<P>(),
@@ -302,18 +300,14 @@ pub(super) fn wake_for_cast<P: Process>(engine: &Arc<Engine>, id: &SessionId) ->
             Some(session)
         }
         // Somebody was quicker.
-        Insert::Found(found) => {
-            let found: Arc<dyn std::any::Any + Send + Sync> = found;
-            found.downcast().ok()
-        }
+        Insert::Found(found) => Session::of(found),
         Insert::Refused(_) => None,
     }
 }
 
 /// A session that the caller has just put into the registry.
 fn own<P: Process>(session: Arc<dyn AnySession>) -> Arc<Session<P>> {
-    let session: Arc<dyn std::any::Any + Send + Sync> = session;
-    session.downcast().expect("it was made with this type of process")
+    Session::of(session).expect("it was made with this type of process")
 }
 
 fn insert_from_store<P: Process>(engine: &Arc<Engine>, id: &SessionId) -> Insert<StartError> {

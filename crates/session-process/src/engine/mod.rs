@@ -198,14 +198,14 @@ impl Engine {
     /// The session with this id, for a message to it.
     #[inline]
     fn find(&self, id: &SessionId) -> Option<Arc<dyn AnySession>> {
-        let Some(near) = &self.near else {
-            return self.registry.get(id);
-        };
         let hash = self.registry.hash(id);
-        near.get(hash as u32, id).or_else(|| {
+        let near = self.near.as_ref();
+        near.and_then(|near| near.get(hash, id)).or_else(|| {
             let found = self.registry.get_by(hash, id)?;
-            if !found.is_closed() {
-                near.note(hash as u32, &found);
+            if let Some(near) = near
+                && !found.is_closed()
+            {
+                near.note(hash, &found);
             }
             Some(found)
         })

@@ -1,7 +1,7 @@
 //! The sessions that a thread has met lately: a way to them that other threads don't write to.
 //!
 //! The registry's look-ups share a shard's lock, and to share it is to write it: the line of the cache that it lies on
-//! travels from core to core: with two threads that is a third of all that a small message takes. Here each thread has a
+//! travels from core to core. With two threads that is a third of all that a small message takes. Here each thread has a
 //! lock and a small table of its own. Nobody tells it of ends and rotations; the sweeper clears up after those that ended.
 //!
 //! # Invariants
@@ -13,9 +13,12 @@
 //!
 //! Deadlock safety: a lock here is a leaf, and those who send a message only try it.
 
-use std::sync::{
-    Arc, Weak,
-    atomic::{AtomicUsize, Ordering},
+use std::{
+    ops::Range,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use super::session::AnySession;
@@ -65,7 +68,7 @@ struct Known {
 }
 
 struct Entry {
-    hash: u32,
+    hash: u64,
     session: Weak<dyn AnySession>,
 }
 
@@ -83,20 +86,19 @@ impl Near {
 
     /// The session with this id, if this thread has met it, and it is neither closed nor called otherwise by now.
     #[inline]
-    pub(super) fn get(&self, hash: u32, id: &SessionId) -> Option<Arc<dyn AnySession>> {
+    pub(super) fn get(&self, hash: u64, id: &SessionId) -> Option<Arc<dyn AnySession>> {
         let known = self.place().0.try_lock()?;
-        let session = known.set(hash)?.iter().flatten().find_map(|entry| {
-            if entry.hash != hash {
-                return None;
-            }
-            entry.session.upgrade()
-        })?;
+        let entry = known.sessions[known.set(hash)?]
+            .iter()
+            .flatten()
+            .find(|entry| entry.hash == hash)?;
+        let session = entry.session.upgrade()?;
         drop(known);
         session.is_open_as(id).then_some(session)
     }
 
     /// Notes a session that was not found here.
-    pub(super) fn note(&self, hash: u32, session: &Arc<dyn AnySession>) {
+    pub(super) fn note(&self, hash: u64, session: &Arc<dyn AnySession>) {
         if size_of_val(&**session) > LARGEST {
             return;
         }
@@ -109,7 +111,8 @@ impl Near {
         }
         known.make_room();
         let turn = (known.missed / NOTED) as usize % SET;
-        let Some(set) = known.set_mut(hash) else { return };
+        let Some(set) = known.set(hash) else { return };
+        let set = &mut known.sessions[set];
         let of_this_hash = |entry: &Option<Entry>| entry.as_ref().is_some_and(|entry| entry.hash == hash);
         let at = set
             .iter()
@@ -122,6 +125,7 @@ impl Near {
         drop(before);
     }
 
+    /// How many threads there is a place for: a power of two, and eight at least.
     pub(super) fn places(&self) -> usize {
         self.places.len()
     }
@@ -130,7 +134,7 @@ impl Near {
     /// meanwhile). Returns whether there are more parts.
     pub(super) fn forget_ended(&self, nth: usize, part: usize) -> bool {
         let mut ended = Vec::new();
-        let mut known = self.places[nth % self.places.len()].0.lock();
+        let mut known = self.places[nth].0.lock();
         let len = known.sessions.len();
         let entries = known.sessions.iter_mut().skip(part * PART).take(PART);
         ended.extend(entries.filter_map(|entry| entry.take_if(|entry| entry.session.strong_count() == 0)));
@@ -150,17 +154,12 @@ impl Near {
 }
 
 impl Known {
+    /// The places of sessions with this hash; `None` while there are no places at all.
     #[inline]
-    fn set(&self, hash: u32) -> Option<&[Option<Entry>]> {
+    fn set(&self, hash: u64) -> Option<Range<usize>> {
         let sets = self.sessions.len() / SET;
         let at = (hash as usize & sets.checked_sub(1)?) * SET;
-        self.sessions.get(at..at + SET)
-    }
-
-    fn set_mut(&mut self, hash: u32) -> Option<&mut [Option<Entry>]> {
-        let sets = self.sessions.len() / SET;
-        let at = (hash as usize & sets.checked_sub(1)?) * SET;
-        self.sessions.get_mut(at..at + SET)
+        Some(at..at + SET)
     }
 
     /// A larger table, where this one is full; what it knew has to be noted anew.
@@ -200,16 +199,23 @@ mod tests {
     }
 
     /// A session, and its hash.
-    async fn started(sessions: &Sessions<Page>, id: &SessionId) -> (u32, Arc<dyn AnySession>) {
+    async fn started(sessions: &Sessions<Page>, id: &SessionId) -> (u64, Arc<dyn AnySession>) {
         sessions.start(id).await.unwrap();
         let registry = &sessions.engine().registry;
-        (registry.hash(id) as u32, registry.get(id).expect("just started"))
+        (registry.hash(id), registry.get(id).expect("just started"))
     }
 
     /// Until one of them is noted.
-    fn note(near: &Near, hash: u32, session: &Arc<dyn AnySession>) {
+    fn note(near: &Near, hash: u64, session: &Arc<dyn AnySession>) {
         for _ in 0..NOTED {
             near.note(hash, session);
+        }
+    }
+
+    /// Notes so many, each in its turn, under hashes without a pattern.
+    fn note_many(near: &Near, many: u32, session: &Arc<dyn AnySession>) {
+        for nth in 0..many {
+            near.note(u64::from(u32::wrapping_mul(nth, 0x9e37_79b9).rotate_left(16)), session);
         }
     }
 
@@ -245,7 +251,7 @@ mod tests {
         sessions.rotate_to(&id, &new).await.unwrap();
         assert!(near.get(hash, &id).is_none());
 
-        let hash = sessions.engine().registry.hash(&new) as u32;
+        let hash = sessions.engine().registry.hash(&new);
         note(&near, hash, &session);
         assert!(near.get(hash, &new).is_some());
         Arc::clone(&session).end(EndReason::Terminated, Leftover::Refuse);
@@ -272,9 +278,7 @@ mod tests {
     async fn there_is_room_for_so_many_and_no_more() {
         let (sessions, near) = (Sessions::<Page>::builder().build().unwrap(), near());
         let (_, session) = started(&sessions, &SessionId::generate()).await;
-        for hash in 0..200_000_u32 {
-            near.note(u32::wrapping_mul(hash, 0x9e37_79b9).rotate_left(16), &session);
-        }
+        note_many(&near, 200_000, &session);
         assert!(known(&near) <= MOST);
         assert!(known(&near) > MOST / 2, "and for as many");
     }
@@ -314,9 +318,7 @@ mod tests {
     async fn a_table_that_is_hardly_needed_any_more_is_given_back() {
         let (sessions, near) = (Sessions::<Page>::builder().build().unwrap(), near());
         let (_, session) = started(&sessions, &SessionId::generate()).await;
-        for hash in 0..20_000_u32 {
-            near.note(u32::wrapping_mul(hash, 0x9e37_79b9).rotate_left(16), &session);
-        }
+        note_many(&near, 20_000, &session);
         drop(sessions);
         let ended = Arc::downgrade(&session);
         drop(session);

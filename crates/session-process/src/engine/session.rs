@@ -203,6 +203,13 @@ impl<P: Process> Session<P> {
         })
     }
 
+    /// One of the registry's, if it is of this process type.
+    #[inline]
+    pub(crate) fn of(session: Arc<dyn AnySession>) -> Option<Arc<Self>> {
+        let session: Arc<dyn Any + Send + Sync> = session;
+        session.downcast().ok()
+    }
+
     #[inline]
     pub(super) fn mailbox(&self) -> Mailbox<'_, Arc<dyn Envelope<P>>> {
         Mailbox::of(&self.right, &self.queue)

@@ -120,7 +120,8 @@ impl Engine {
         asked
     }
 
-    /// Shard by shard, with whoever else is at it. Returns how many were asked, and those of them that are still to be let go of.
+    /// Shard by shard, with whoever else is at it. Returns how many were asked, and those of them that are still to be let
+    /// go of.
     async fn end_shards(&self, round: &Round) -> (usize, Vec<Arc<dyn AnySession>>) {
         let mut asked = 0usize;
         let mut over = Vec::new();

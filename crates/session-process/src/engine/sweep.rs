@@ -19,6 +19,9 @@ use crate::{
 /// Sessions that are ended in one go. At some hundred nanoseconds each, others wait for about 50 microseconds.
 const SLICE: usize = 128;
 
+/// In so many sweeps it comes to what ended sessions have left behind with each thread. Divides the number of places.
+const CLEARED_IN: usize = 8;
+
 pub(super) fn spawn(engine: &Arc<Engine>) {
     let clock = engine.clock.clone();
     let interval = engine.config.sweep_interval;
@@ -31,7 +34,7 @@ pub(super) fn spawn(engine: &Arc<Engine>) {
 
 async fn run(engine: Weak<Engine>, clock: Clock, begun: u64, interval: Duration) {
     let mut last = begun;
-    for nth in (0..8).cycle() {
+    for nth in (0..CLEARED_IN).cycle() {
         clock.sleep_until(last.saturating_add(nanos(interval))).await;
         last = clock.now();
         let Some(engine) = engine.upgrade() else { return };
@@ -40,8 +43,7 @@ async fn run(engine: Weak<Engine>, clock: Clock, begun: u64, interval: Duration)
         }
         sweep(&engine).await;
         if let Some(near) = &engine.near {
-            // All of them in eight sweeps.
-            let places = near.places().div_ceil(8);
+            let places = near.places() / CLEARED_IN;
             clear_up(near, nth * places..(nth + 1) * places).await;
         }
     }

@@ -254,8 +254,7 @@ where
 
 fn handed_over<P: Process>() -> Arc<Session<P>> {
     let session = HANDED_OVER.take().expect("a handler that waits hands its session over");
-    let session: Arc<dyn std::any::Any + Send + Sync> = session;
-    session.downcast().expect("it was the last to be polled on this thread")
+    Session::of(session).expect("it was the last to be polled on this thread")
 }
 
 /// After a panic in place: whoever waits learns of it now, and the session recovers in a task.
@@ -372,8 +371,8 @@ where
 }
 
 pub(super) fn find<P: Process>(engine: &Engine, id: &SessionId) -> Result<Arc<Session<P>>, NotFound> {
-    let any: Arc<dyn std::any::Any + Send + Sync> = engine.find(id).ok_or(NotFound::NotStarted)?;
-    any.downcast::<Session<P>>().map_err(|_| NotFound::WrongProcess)
+    let found = engine.find(id).ok_or(NotFound::NotStarted)?;
+    Session::of(found).ok_or(NotFound::WrongProcess)
 }
 
 pub(super) enum NotFound {
