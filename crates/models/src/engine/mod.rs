@@ -4,6 +4,8 @@
 pub(crate) mod mailbox;
 #[path = "../../../session-process/src/engine/registry.rs"]
 pub(crate) mod registry;
+#[path = "../../../session-process/src/engine/table.rs"]
+mod table;
 #[path = "../../../session-process/src/engine/ticket.rs"]
 pub(crate) mod ticket;
 

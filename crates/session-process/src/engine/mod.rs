@@ -24,6 +24,7 @@ mod session;
 mod shutdown;
 mod side;
 mod sweep;
+mod table;
 mod ticket;
 
 mod life;

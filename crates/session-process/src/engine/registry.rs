@@ -1,12 +1,12 @@
 //! The registry of this node: from a session's id to its process.
 //!
-//! A table in shards, each behind its own lock, so that no operation stops the world: look-ups share a shard's lock
-//! for a hash and a comparison; lists, sweeps and broadcasts go shard by shard.
+//! A [table](super::table) in shards, each behind its own lock, so that no operation stops the world: look-ups share a
+//! shard's lock for a hash and a comparison; lists, sweeps and broadcasts go shard by shard.
 //!
 //! # Invariants
 //! 1. An id has at most one entry, and an entry is found under its current id only.
 //! 2. `len` is the number of entries, exactly: it changes together with a table, under that shard's lock.
-//! 3. An entry's `not_before` is never later than the tick at which its session may expire, once it has been visited
+//! 3. The note of an entry is never later than the tick at which its session may expire, once it has been visited
 //!    after a change that brought expiry forward ([`Registry::recheck`]).
 //!
 //! Deadlock safety: a shard's lock is taken before any lock of a session or a limit, never after. Two shards are
@@ -17,9 +17,7 @@
 
 use std::sync::Arc;
 
-use hashbrown::HashTable;
-
-use super::session::AnySession;
+use super::{session::AnySession, table};
 use crate::{
     SessionId,
     sync::{AtomicU32, AtomicUsize, Ordering, RwLock, RwLockWriteGuard, SHARDS, Seed},
@@ -35,15 +33,11 @@ pub(crate) struct Registry {
 #[repr(align(64))]
 #[derive(Default)]
 struct Shard {
-    table: RwLock<HashTable<Entry>>,
+    table: RwLock<Table>,
 }
 
-struct Entry {
-    session: Arc<dyn AnySession>,
-    hash: u32,
-    /// The sweeper needn't look at the session before this [`tick`].
-    not_before: AtomicU32,
-}
+/// With each session, the [`tick`] before which the sweeper needn't look at it.
+type Table = table::Table<Arc<dyn AnySession>, AtomicU32>;
 
 #[derive(Clone, Copy)]
 struct Place {
@@ -116,8 +110,8 @@ impl Registry {
     fn with_at<T>(&self, place: Place, id: &SessionId, look: impl FnOnce(&Arc<dyn AnySession>) -> T) -> Option<T> {
         let table = self.shards[place.shard].table.read();
         table
-            .find(place.full(), |entry| entry.is(place, id))
-            .map(|entry| look(&entry.session))
+            .find(place.hash, |session| session.is(id))
+            .map(|entry| look(entry.item))
     }
 
     /// The session with this id, or a new one, if `admit` (which must [`reserve`](Self::reserve)) lets it in.
@@ -128,23 +122,25 @@ impl Registry {
         make: impl FnOnce() -> Arc<dyn AnySession>,
     ) -> Insert<E> {
         let place = self.place(id);
+        // Outlives the lock: what it was made from may be the user's.
+        let made;
         let mut table = self.shards[place.shard].table.write();
-        if let Some(entry) = table.find(place.full(), |entry| entry.is(place, id)) {
-            return Insert::Found(Arc::clone(&entry.session));
-        }
+        // In a big table nobody has looked at this place lately, and of the start of a million a quarter went into waiting
+        // for it. So the session is made meanwhile; in vain, if there is one already or it isn't let in.
+        table.prefetch(place.hash);
+        made = make();
+        let at = match table.search(place.hash, |session| session.is(id)) {
+            Ok(at) => return Insert::Found(Arc::clone(&table[at])),
+            Err(at) => at,
+        };
         if let Err(refused) = admit() {
             return Insert::Refused(refused);
         }
-        let session = make();
-        let entry = Entry {
-            not_before: AtomicU32::new(tick(session.due_at())),
-            session,
-            hash: place.hash,
-        };
-        let entry = table.insert_unique(place.full(), entry, Entry::full_hash).into_mut();
+        let not_before = AtomicU32::new(tick(made.due_at()));
+        let inserted = table.insert(at, place.hash, made, not_before);
         // Counted only now: what was written to fresh memory, here and in `make`, is on its way to the cache together, and
         // a locked instruction waits for all of it. One between the two would wait for each.
-        Insert::Inserted(Arc::clone(&entry.session))
+        Insert::Inserted(Arc::clone(inserted))
     }
 
     /// Removes a session under its current id. Returns whether it was the last one.
@@ -153,13 +149,12 @@ impl Registry {
             let id = session.id();
             let place = self.place(&id);
             let mut table = self.shards[place.shard].table.write();
-            let same = |entry: &Entry| std::ptr::addr_eq(Arc::as_ptr(&entry.session), session);
-            if let Ok(found) = table.find_entry(place.full(), same) {
-                let (entry, _) = found.remove();
-                shrink(&mut table);
+            let same = |one: &Arc<dyn AnySession>| std::ptr::addr_eq(Arc::as_ptr(one), session);
+            if let Ok(at) = table.search(place.hash, same) {
+                let removed = table.remove(at);
                 let last = self.len.fetch_sub(1, Ordering::AcqRel) == 1;
                 drop(table);
-                drop(entry);
+                drop(removed);
                 return last;
             }
             drop(table);
@@ -173,43 +168,29 @@ impl Registry {
     /// Moves a session to another id in one step.
     pub(crate) fn rotate(&self, from: &SessionId, to: &SessionId) -> Result<Arc<dyn AnySession>, Rotate> {
         let (old, new) = (self.place(from), self.place(to));
-        let (mut low, mut high) = self.lock_both(old.shard, new.shard);
-        let is_low = |place: Place| place.shard <= old.shard.min(new.shard);
-        let target = if is_low(new) {
-            &mut low
-        } else {
-            high.as_mut().expect("two shards")
-        };
-        if target.find(new.full(), |entry| entry.is(new, to)).is_some() {
+        let mut both = self.lock_both(old.shard, new.shard);
+        let target = both.table(new.shard);
+        if target.search(new.hash, |session| session.is(to)).is_ok() {
             return Err(Rotate::Taken);
         }
-        let source = if is_low(old) {
-            &mut low
-        } else {
-            high.as_mut().expect("two shards")
-        };
-        let Ok(found) = source.find_entry(old.full(), |entry| entry.is(old, from)) else {
+        let source = both.table(old.shard);
+        let Ok(at) = source.search(old.hash, |session| session.is(from)) else {
             return Err(Rotate::NotStarted);
         };
-        let (mut entry, _) = found.remove();
-        entry.hash = new.hash;
-        let session = Arc::clone(&entry.session);
+        let (session, not_before) = source.remove(at);
         session.set_id(to.clone());
-        let target = if is_low(new) {
-            &mut low
-        } else {
-            high.as_mut().expect("two shards")
-        };
-        target.insert_unique(new.full(), entry, Entry::full_hash);
-        Ok(session)
+        // Only now: what was taken out may have moved others up.
+        let target = both.table(new.shard);
+        let (Ok(at) | Err(at)) = target.search(new.hash, |_| false);
+        Ok(Arc::clone(target.insert(at, new.hash, session, not_before)))
     }
 
     /// Has the sweeper look at a session again whose expiry may have come nearer.
     pub(crate) fn recheck(&self, id: &SessionId) {
         let place = self.place(id);
         let table = self.shards[place.shard].table.read();
-        if let Some(entry) = table.find(place.full(), |entry| entry.is(place, id)) {
-            entry.not_before.store(0, Ordering::Relaxed);
+        if let Some(entry) = table.find(place.hash, |session| session.is(id)) {
+            entry.note.store(0, Ordering::Relaxed);
         }
     }
 
@@ -222,26 +203,24 @@ impl Registry {
         let this_tick = tick(now);
         let table = self.shards[shard].table.read();
         for entry in table.iter() {
-            let not_before = entry.not_before.load(Ordering::Relaxed);
-            if not_before > this_tick {
+            let noted = entry.note.load(Ordering::Relaxed);
+            if noted > this_tick {
                 continue;
             }
             // Only if nobody has asked for a recheck meanwhile: that would be lost.
             let postpone = |tick| {
-                let exchange =
-                    entry
-                        .not_before
-                        .compare_exchange(not_before, tick, Ordering::Relaxed, Ordering::Relaxed);
-                let _ = exchange;
+                let _ = entry
+                    .note
+                    .compare_exchange(noted, tick, Ordering::Relaxed, Ordering::Relaxed);
             };
-            let due_at = entry.session.due_at();
+            let due_at = entry.item.due_at();
             if due_at > now {
                 // Rounded down by `tick`, so within this very tick it is visited again: early, never late.
                 postpone(tick(due_at).max(this_tick + 1));
                 continue;
             }
             postpone(this_tick + 1);
-            into.push(Arc::clone(&entry.session));
+            into.push(Arc::clone(entry.item));
             if into.len() >= limit {
                 return;
             }
@@ -253,9 +232,11 @@ impl Registry {
     pub(crate) fn collect(&self, shard: usize) -> Vec<Arc<dyn AnySession>> {
         let table = self.shards[shard].table.read();
         for entry in table.iter() {
-            entry.session.prefetch();
+            entry.item.prefetch();
         }
-        table.iter().map(|entry| Arc::clone(&entry.session)).collect()
+        let mut sessions = Vec::with_capacity(table.len());
+        sessions.extend(table.iter().map(|entry| Arc::clone(entry.item)));
+        sessions
     }
 
     /// Sessions after `cursor`, in an order that doesn't change: a session that lives throughout is listed once.
@@ -265,22 +246,14 @@ impl Registry {
         let first = cursor.map_or(0, |cursor| cursor.shard);
         for shard in first..self.shards.len() {
             let after = cursor.filter(|cursor| cursor.shard == shard).map(|cursor| cursor.hash);
-            let mut entries: Vec<(u32, Arc<dyn AnySession>)> = {
-                let table = self.shards[shard].table.read();
-                table
-                    .iter()
-                    .filter(|entry| after.is_none_or(|after| entry.hash > after))
-                    .map(|entry| (entry.hash, Arc::clone(&entry.session)))
-                    .collect()
-            };
-            entries.sort_unstable_by_key(|(hash, _)| *hash);
+            let table = self.shards[shard].table.read();
             let mut last = None;
-            for (hash, session) in entries {
-                if found.len() >= limit && last.is_some_and(|last| last != hash) {
+            for entry in table.after(after) {
+                if found.len() >= limit && last.is_some_and(|last| last != entry.hash) {
                     break;
                 }
-                found.push(session);
-                last = Some(hash);
+                found.push(Arc::clone(entry.item));
+                last = Some(entry.hash);
             }
             if found.len() >= limit {
                 let hash = last.or(after).unwrap_or(u32::MAX);
@@ -296,7 +269,7 @@ impl Registry {
         for shard in &self.shards {
             let table = std::mem::take(&mut *shard.table.write());
             self.len.fetch_sub(table.len(), Ordering::AcqRel);
-            all.extend(table.into_iter().map(|entry| entry.session));
+            all.extend(table.into_items());
         }
         all
     }
@@ -306,21 +279,30 @@ impl Registry {
         Place::of(self.hash(id))
     }
 
-    /// Both shards, the one with the lower index first; one, if they are the same.
-    fn lock_both(&self, a: usize, b: usize) -> (Table<'_>, Option<Table<'_>>) {
+    /// Two shards, or one, if they are the same. The one with the lower index is locked first.
+    fn lock_both(&self, a: usize, b: usize) -> Both<'_> {
         let (low, high) = (a.min(b), a.max(b));
-        let first = self.shards[low].table.write();
-        let second = (low != high).then(|| self.shards[high].table.write());
-        (first, second)
+        Both {
+            low,
+            first: self.shards[low].table.write(),
+            second: (low != high).then(|| self.shards[high].table.write()),
+        }
     }
 }
 
-type Table<'a> = RwLockWriteGuard<'a, HashTable<Entry>>;
+struct Both<'a> {
+    low: usize,
+    first: RwLockWriteGuard<'a, Table>,
+    second: Option<RwLockWriteGuard<'a, Table>>,
+}
 
-/// Gives memory back after a crowd has left, in the shard where it left.
-fn shrink(table: &mut HashTable<Entry>) {
-    if table.capacity() > 64 && table.len() < table.capacity() / 8 {
-        table.shrink_to(table.len() * 2, Entry::full_hash);
+impl Both<'_> {
+    /// That of one of the two.
+    fn table(&mut self, shard: usize) -> &mut Table {
+        match &mut self.second {
+            Some(second) if shard != self.low => second,
+            _ => &mut self.first,
+        }
     }
 }
 
@@ -336,24 +318,5 @@ impl Place {
             shard: (hash >> 32) as usize % SHARDS,
             hash: hash as u32,
         }
-    }
-
-    /// The table takes its position from the low bits and its tag from the highest seven.
-    fn full(self) -> u64 {
-        u64::from(self.hash) << 32 | u64::from(self.hash)
-    }
-}
-
-impl Entry {
-    fn is(&self, place: Place, id: &SessionId) -> bool {
-        self.hash == place.hash && self.session.is(id)
-    }
-
-    fn full_hash(entry: &Self) -> u64 {
-        Place {
-            shard: 0,
-            hash: entry.hash,
-        }
-        .full()
     }
 }
