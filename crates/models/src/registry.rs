@@ -7,7 +7,7 @@ use loom::thread;
 use crate::{
     SessionId,
     engine::{
-        registry::{Insert, Registry},
+        registry::{Insert, Make, Registry},
         session::AnySession,
     },
     sync::Mutex,
@@ -44,7 +44,7 @@ const B: SessionId = SessionId("b");
 
 fn insert(registry: &Registry, id: &SessionId, max: usize) -> Option<bool> {
     let admit = || registry.reserve(max).then_some(()).ok_or(());
-    match registry.get_or_insert(id, admit, || Session::new(id)) {
+    match registry.get_or_insert(id, admit, Make::Ahead, || Session::new(id)) {
         Insert::Inserted(_) => Some(true),
         Insert::Found(_) => Some(false),
         Insert::Refused(()) => None,

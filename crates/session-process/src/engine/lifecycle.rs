@@ -19,7 +19,7 @@ use super::{
     guard::{Guarded, Panic, Polled, caught, drop_quietly, panic_text, poll_in_place},
     keep,
     life::Life,
-    registry::Insert,
+    registry::{Insert, Make},
     room,
     run::Turn,
     session::{AnySession, Beside, Core, Envelope, Failure, Leftover, Session},
@@ -125,17 +125,20 @@ where
         let max_lifetime = options.max_lifetime.unwrap_or(engine.config.max_lifetime);
         Session::<P>::starting(engine, id, Life::begin(now, idle_timeout, max_lifetime), recipe) as Arc<dyn AnySession>
     };
-    let session = match engine.registry.get_or_insert(id, admit, make) {
+    // What a durable one is made of is hashed and allocated.
+    let durable = P::DURABILITY.0.is_some();
+    let when = if durable { Make::LetIn } else { Make::Ahead };
+    let session = match engine.registry.get_or_insert(id, admit, when, make) {
         Insert::Inserted(session) => own::<P>(session),
         Insert::Refused(error) => return Err(NotStarted::Refused(error)),
         Insert::Found(found) => return Err(NotStarted::Found(found, args)),
     };
     let made = Arc::clone(&session);
     // Apart: what speaks to a store makes the future of those that have none five times as large.
-    Ok(if P::DURABILITY.0.is_none() {
-        begin_here(session, init(made, args))
-    } else {
+    Ok(if durable {
         begin_here(session, init_durable(made, args))
+    } else {
+        begin_here(session, init(made, args))
     })
 }
 
@@ -317,7 +320,9 @@ fn insert_from_store<P: Process>(engine: &Arc<Engine>, id: &SessionId) -> Insert
         let life = Life::begin(now, idle_timeout, max_lifetime);
         Session::<P>::starting(engine, id, life, Box::new(FromStore)) as Arc<dyn AnySession>
     };
-    engine.registry.get_or_insert(id, || engine.admit_back(), make)
+    engine
+        .registry
+        .get_or_insert(id, || engine.admit_back(), Make::LetIn, make)
 }
 
 /// In place of `init`, for a session that has begun long ago.

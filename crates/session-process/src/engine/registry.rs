@@ -52,6 +52,16 @@ pub struct Cursor {
     hash: u32,
 }
 
+/// When a new session is made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Make {
+    /// While its place in the table comes from memory; in vain, if there is one already or it isn't let in. In a big table
+    /// nobody has looked at a place lately, and of the start of a million a quarter went into waiting for it.
+    Ahead,
+    /// When it is let in: for what costs more than that.
+    LetIn,
+}
+
 pub(crate) enum Insert<E> {
     Inserted(Arc<dyn AnySession>),
     Found(Arc<dyn AnySession>),
@@ -119,16 +129,18 @@ impl Registry {
         &self,
         id: &SessionId,
         admit: impl FnOnce() -> Result<(), E>,
+        when: Make,
         make: impl FnOnce() -> Arc<dyn AnySession>,
     ) -> Insert<E> {
         let place = self.place(id);
-        // Outlives the lock: what it was made from may be the user's.
+        // Declared before the lock, so dropped after it, also where it is not needed: the user's arguments are in it.
         let made;
         let mut table = self.shards[place.shard].table.write();
-        // In a big table nobody has looked at this place lately, and of the start of a million a quarter went into waiting
-        // for it. So the session is made meanwhile; in vain, if there is one already or it isn't let in.
         table.prefetch(place.hash);
-        made = make();
+        made = match when {
+            Make::Ahead => Ok(make()),
+            Make::LetIn => Err(make),
+        };
         let at = match table.search(place.hash, |session| session.is(id)) {
             Ok(at) => return Insert::Found(Arc::clone(&table[at])),
             Err(at) => at,
@@ -136,10 +148,10 @@ impl Registry {
         if let Err(refused) = admit() {
             return Insert::Refused(refused);
         }
-        let not_before = AtomicU32::new(tick(made.due_at()));
-        let inserted = table.insert(at, place.hash, made, not_before);
-        // Counted only now: what was written to fresh memory, here and in `make`, is on its way to the cache together, and
-        // a locked instruction waits for all of it. One between the two would wait for each.
+        let session = made.unwrap_or_else(|make| make());
+        let not_before = AtomicU32::new(tick(session.due_at()));
+        let inserted = table.insert(at, place.hash, session, not_before);
+        // Counted only now that all is written: a locked instruction waits for fresh memory that was written before it.
         Insert::Inserted(Arc::clone(inserted))
     }
 

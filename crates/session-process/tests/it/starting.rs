@@ -2,10 +2,42 @@
 
 use std::sync::atomic::Ordering;
 
-use session_process::{Sessions, StartError};
+use session_process::{Context, Init, InitError, Process, Sessions, StartError};
 use testkit::Gate;
 
 use crate::support::*;
+
+/// Arguments that look their session up when they are dropped: for ever, if that is under the registry's lock.
+#[derive(Clone)]
+struct LooksUp(Sessions<Looker>);
+
+struct Looker;
+
+impl Process for Looker {}
+
+impl Init<LooksUp> for Looker {
+    async fn init(_: LooksUp, _: &mut Context<Self>) -> Result<Self, InitError> {
+        Ok(Self)
+    }
+}
+
+impl Drop for LooksUp {
+    fn drop(&mut self) {
+        for name in ["a", "b"] {
+            let _ = self.0.is_started(&id(name));
+        }
+    }
+}
+
+#[tokio::test]
+async fn arguments_that_are_not_needed_are_dropped_under_no_lock() {
+    let sessions = Sessions::<Looker>::builder().max_sessions(1).build().unwrap();
+    let args = || LooksUp(sessions.clone());
+    assert!(sessions.start_with(&id("a"), args()).await.unwrap());
+    assert!(!sessions.start_with(&id("a"), args()).await.unwrap());
+    let refused = sessions.start_with(&id("b"), args()).await;
+    assert!(matches!(refused, Err(StartError::SessionLimit { max: 1 })));
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn ten_thousand_tasks_that_start_one_id_make_one_process() {
