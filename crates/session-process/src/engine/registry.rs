@@ -136,9 +136,11 @@ impl Registry {
         // Declared before the lock, so dropped after it, also where it is not needed: the user's arguments are in it.
         let made;
         let mut table = self.shards[place.shard].table.write();
-        table.prefetch(place.hash);
         made = match when {
-            Make::Ahead => Ok(make()),
+            Make::Ahead => {
+                table.prefetch(place.hash);
+                Ok(make())
+            }
             Make::LetIn => Err(make),
         };
         let at = match table.search(place.hash, |session| session.is(id)) {
@@ -193,7 +195,7 @@ impl Registry {
         session.set_id(to.clone());
         // Only now: what was taken out may have moved others up.
         let target = both.table(new.shard);
-        let (Ok(at) | Err(at)) = target.search(new.hash, |_| false);
+        let at = target.behind(new.hash);
         Ok(Arc::clone(target.insert(at, new.hash, session, not_before)))
     }
 

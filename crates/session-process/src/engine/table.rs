@@ -102,17 +102,22 @@ impl<T, N: Default> Table<T, N> {
         Err(at)
     }
 
+    /// Where one more item with this hash would go.
+    pub(super) fn behind(&self, hash: u32) -> usize {
+        self.search(hash, |_| false).unwrap_or_else(|at| at)
+    }
+
     #[inline]
     pub(super) fn find(&self, hash: u32, is: impl FnMut(&T) -> bool) -> Option<Entry<'_, T, N>> {
         let at = self.search(hash, is).ok()?;
         self.slots[at].entry()
     }
 
-    /// Puts an item where a [`search`](Self::search) for its hash ended in vain, with nothing changed since.
+    /// Puts an item where a [`search`](Self::search) for its hash ended in vain, or [`behind`](Self::behind) it, with nothing changed since.
     pub(super) fn insert(&mut self, mut at: usize, hash: u32, item: T, note: N) -> &T {
         if (self.len + 1) * 5 > self.homes * 4 {
-            self.rebuild((self.homes + self.homes / 2).max(FEWEST_HOMES));
-            at = self.search(hash, |_| false).unwrap_or_else(|at| at);
+            self.rebuild(self.homes + self.homes / 2);
+            at = self.behind(hash);
         }
         let in_the_way = self.slots[at..].iter().take_while(|slot| slot.item.is_some()).count();
         let end = at + in_the_way;
