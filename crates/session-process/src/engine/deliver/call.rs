@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Attempt, NotFound, Refusal, Sender, attempt, find, process_of,
+    Attempt, Refusal, Sender, attempt, find, process_of,
     queued::{Queued, Reply},
     wait::{NoReply, reply},
 };
@@ -38,7 +38,26 @@ where
     // sent, so that a caller dropped here has sent nothing.
     chain::take_turn().await;
     let begun = engine.events.watched().then(Instant::now);
-    let mut result = call_once::<P, M>(engine, id, message, within, None).await;
+    match bring::<P, M>(engine, id, message) {
+        // Nearly all. A result is as large as its largest error, and from here on it is moved about.
+        Attempt::Replied(Reply { value, gate: None }) if begun.is_none() => Ok(value),
+        attempt => come_of::<P, M>(engine, id, attempt, within, begun).await,
+    }
+}
+
+/// What becomes of a call that was not simply replied to, or that somebody watches.
+async fn come_of<P, M>(
+    engine: &Arc<Engine>,
+    id: &SessionId,
+    attempt: Attempt<M, P::Reply>,
+    within: Duration,
+    begun: Option<Instant>,
+) -> Result<P::Reply, CallError<M>>
+where
+    P: Handle<M>,
+    M: Send + 'static,
+{
+    let mut result = answer::<P, M>(engine, id, attempt, within, None).await;
     if P::DURABILITY.0.is_some() && engine.records.is_some() {
         result = awake::<P, M>(engine, id, result, within).await;
     }
@@ -104,7 +123,10 @@ where
         };
         let id = id.clone();
         result = match Box::pin(lifecycle::wake::<P>(engine, &id, within, deadline)).await {
-            Ok(true) => Box::pin(call_once::<P, M>(engine, &id, message, within, Some(deadline))).await,
+            Ok(true) => {
+                let attempt = bring::<P, M>(engine, &id, message);
+                Box::pin(answer::<P, M>(engine, &id, attempt, within, Some(deadline))).await
+            }
             Ok(false) => return Err(CallError::NotStarted { id, message }),
             Err(error) => return Err(not_awake(id, within, message, error)),
         };
@@ -128,10 +150,24 @@ pub(in crate::engine) fn not_awake<M>(id: SessionId, within: Duration, message: 
     }
 }
 
-async fn call_once<P, M>(
+/// Brings a call to its session.
+#[inline]
+fn bring<P, M>(engine: &Engine, id: &SessionId, message: M) -> Attempt<M, P::Reply>
+where
+    P: Handle<M>,
+    M: Send + 'static,
+{
+    match find::<P>(engine, id) {
+        Ok(session) => attempt(session, message, Sender::Call),
+        Err(why) => Attempt::Refused(why.into(), message),
+    }
+}
+
+/// What a call has come to, or comes to.
+async fn answer<P, M>(
     engine: &Engine,
     id: &SessionId,
-    message: M,
+    attempt: Attempt<M, P::Reply>,
     within: Duration,
     deadline: Option<u64>,
 ) -> Result<P::Reply, CallError<M>>
@@ -141,24 +177,7 @@ where
 {
     // From now, unless the session had to be woken. Asked for only by those that wait.
     let until = || deadline.unwrap_or_else(|| engine.now().saturating_add(nanos(within)));
-    let session = match find::<P>(engine, id) {
-        Ok(session) => session,
-        Err(NotFound::NotStarted) => {
-            return Err(CallError::NotStarted {
-                id: id.clone(),
-                message,
-            });
-        }
-        Err(NotFound::WrongProcess) => {
-            return Err(CallError::WrongProcess {
-                expected: type_name::<P>(),
-                found: process_of(engine, id),
-                id: id.clone(),
-                message,
-            });
-        }
-    };
-    let queued = match attempt(session, message, Sender::Call) {
+    let queued = match attempt {
         Attempt::Replied(Reply { value, gate: None }) => return Ok(value),
         Attempt::Replied(reply) => return Box::pin(durable(engine, id, reply, within, until())).await,
         Attempt::Waiting(queued) => queued,
@@ -173,6 +192,12 @@ where
             let id = id.clone();
             return Err(match refusal {
                 Refusal::NotStarted => CallError::NotStarted { id, message },
+                Refusal::WrongProcess => CallError::WrongProcess {
+                    expected: type_name::<P>(),
+                    found: process_of(engine, &id),
+                    id,
+                    message,
+                },
                 Refusal::SelfCall => CallError::SelfCall { id, message },
                 Refusal::MailboxFull => CallError::MailboxFull {
                     id,

@@ -31,7 +31,7 @@ where
 }
 
 #[inline]
-fn cast_once<P, M>(engine: &Arc<Engine>, id: &SessionId, message: M) -> Result<(), (Uncast, M)>
+fn cast_once<P, M>(engine: &Arc<Engine>, id: &SessionId, message: M) -> Result<(), (Refusal, M)>
 where
     P: Handle<M>,
     M: Send + 'static,
@@ -45,38 +45,30 @@ where
     };
     let session = match found {
         Ok(session) => session,
-        Err(NotFound::NotStarted) => return Err((Uncast::NotStarted, message)),
-        Err(NotFound::WrongProcess) => return Err((Uncast::WrongProcess, message)),
+        Err(why) => return Err((why.into(), message)),
     };
     match attempt(session, message, Sender::Cast) {
         // A panic is the process's affair; the message was delivered.
         Attempt::Replied(_) | Attempt::Waiting(_) | Attempt::Sent | Attempt::Panicked => Ok(()),
-        Attempt::Refused(Refusal::MailboxFull, message) => Err((Uncast::MailboxFull, message)),
-        Attempt::Refused(Refusal::NotStarted | Refusal::SelfCall, message) => Err((Uncast::NotStarted, message)),
+        Attempt::Refused(refusal, message) => Err((refusal, message)),
     }
 }
 
-/// Why a message was not accepted.
-enum Uncast {
-    NotStarted,
-    WrongProcess,
-    MailboxFull,
-}
-
 #[cold]
-fn cast_error<P: Process, M>(engine: &Engine, id: &SessionId, why: Uncast, message: M) -> CastError<M> {
+fn cast_error<P: Process, M>(engine: &Engine, id: &SessionId, why: Refusal, message: M) -> CastError<M> {
     match why {
-        Uncast::NotStarted => CastError::NotStarted {
+        // A cast to oneself is none: nobody waits.
+        Refusal::NotStarted | Refusal::SelfCall => CastError::NotStarted {
             id: id.clone(),
             message,
         },
-        Uncast::WrongProcess => CastError::WrongProcess {
+        Refusal::WrongProcess => CastError::WrongProcess {
             expected: type_name::<P>(),
             found: process_of(engine, id),
             id: id.clone(),
             message,
         },
-        Uncast::MailboxFull => CastError::MailboxFull {
+        Refusal::MailboxFull => CastError::MailboxFull {
             id: id.clone(),
             capacity: engine.config.mailbox_capacity,
             message,

@@ -159,8 +159,10 @@ enum Attempt<M, R> {
     Panicked,
 }
 
+/// Why a message was not accepted.
 enum Refusal {
     NotStarted,
+    WrongProcess,
     MailboxFull,
     SelfCall,
 }
@@ -209,7 +211,8 @@ where
         Ok(Handled { session, outcome }) => {
             room::keep(run);
             return match outcome {
-                Ok((reply, stop)) => {
+                // Taken apart: moved as one, with its parts written just before, it is waited for.
+                Ok((Reply { value, gate }, stop)) => {
                     if let Some(reason) = stop {
                         session.close(reason, Leftover::Refuse);
                     }
@@ -221,10 +224,10 @@ where
                         session.proceed();
                     }
                     if sender == Sender::Call {
-                        return Attempt::Replied(reply);
+                        return Attempt::Replied(Reply { value, gate });
                     }
                     // Nobody wants it, and it is the user's.
-                    let _ = drop_quietly(reply);
+                    let _ = drop_quietly(value);
                     Attempt::Sent
                 }
                 Err(panic) => {
@@ -378,6 +381,15 @@ pub(super) fn find<P: Process>(engine: &Engine, id: &SessionId) -> Result<Arc<Se
 pub(super) enum NotFound {
     NotStarted,
     WrongProcess,
+}
+
+impl From<NotFound> for Refusal {
+    fn from(why: NotFound) -> Self {
+        match why {
+            NotFound::NotStarted => Self::NotStarted,
+            NotFound::WrongProcess => Self::WrongProcess,
+        }
+    }
 }
 
 pub(super) fn process_of(engine: &Engine, id: &SessionId) -> &'static str {
