@@ -198,3 +198,25 @@ fn who_closes_and_takes_what_waits_leaves_nothing() {
         assert_eq!(world.mailbox().waiting(), 0);
     });
 }
+
+/// As `crashed_here` does: what waits goes back to its senders, and what comes from then on is for the process after the
+/// crash.
+#[test]
+fn what_comes_as_a_handler_crashes_goes_back_or_is_handled_after_it() {
+    loom::model(|| {
+        let world = World::idle();
+        assert!(world.mailbox().try_begin());
+        let sender = {
+            let world = Arc::clone(&world);
+            thread::spawn(move || assert!(world.leave(1) && world.leave(2)))
+        };
+        // Without this, loom never has the sender come before the first look.
+        thread::yield_now();
+        let refused: Vec<u32> = world.mailbox().take().into();
+        world.drain();
+        sender.join().unwrap();
+        assert_eq!([refused, world.log()].concat(), [1, 2], "each once, in order");
+        assert_eq!(world.mailbox().waiting(), 0);
+        assert!(!world.mailbox().is_running());
+    });
+}

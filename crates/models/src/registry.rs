@@ -42,6 +42,20 @@ impl AnySession for Session {
 const A: SessionId = SessionId("a");
 const B: SessionId = SessionId("b");
 
+fn shard_of(id: &SessionId) -> usize {
+    let registry = Registry::new();
+    insert(&registry, id, 1);
+    let holds_it = |shard: &usize| !registry.collect(*shard).is_empty();
+    (0..registry.shards()).find(holds_it).expect("it is in one")
+}
+
+/// Two more ids, in the shard of `id` or in the other one.
+fn neighbours(id: &SessionId, same_shard: bool) -> [SessionId; 2] {
+    let more = ["c", "d", "e", "f", "g", "h", "i", "j"].map(SessionId).into_iter();
+    let mut found = more.filter(|other| (shard_of(id) == shard_of(other)) == same_shard);
+    [(); 2].map(|()| found.next().expect("two of eight"))
+}
+
 fn insert(registry: &Registry, id: &SessionId, max: usize) -> Option<bool> {
     let admit = || registry.reserve(max).then_some(()).ok_or(());
     match registry.get_or_insert(id, admit, Make::Ahead, || Session::new(id)) {
@@ -120,5 +134,44 @@ fn a_session_that_is_rotated_is_always_found_under_one_of_its_ids() {
         rotator.join().unwrap();
         assert!(registry.get(&A).is_none() && registry.get(&B).is_some());
         assert_eq!(registry.len(), 1);
+    });
+}
+
+/// Each needs both locks.
+#[test]
+fn two_rotations_in_opposite_directions_get_done() {
+    model(|| {
+        let registry = loom::sync::Arc::new(Registry::new());
+        let ([there, forth], [back, _]) = (neighbours(&A, false), neighbours(&A, true));
+        insert(&registry, &A, 10);
+        insert(&registry, &there, 10);
+        let rotator = {
+            let (registry, there, back) = (registry.clone(), there.clone(), back.clone());
+            thread::spawn(move || assert!(registry.rotate(&there, &back).is_ok()))
+        };
+        assert!(registry.rotate(&A, &forth).is_ok());
+        rotator.join().unwrap();
+        assert!(registry.get(&A).is_none() && registry.get(&there).is_none());
+        assert!(registry.get(&back).is_some() && registry.get(&forth).is_some());
+        assert_eq!(registry.len(), 2);
+    });
+}
+
+#[test]
+fn of_a_rotation_within_a_shard_and_a_start_one_gets_the_new_id() {
+    model(|| {
+        let registry = loom::sync::Arc::new(Registry::new());
+        let [new, _] = neighbours(&A, true);
+        insert(&registry, &A, 10);
+        let starter = {
+            let (registry, new) = (registry.clone(), new.clone());
+            thread::spawn(move || insert(&registry, &new, 10).expect("there is room"))
+        };
+        let rotated = registry.rotate(&A, &new).is_ok();
+        let started = starter.join().unwrap();
+        assert!(rotated != started, "one of the two");
+        assert_eq!(registry.get(&A).is_some(), !rotated);
+        assert!(registry.get(&new).is_some());
+        assert_eq!(registry.len(), if rotated { 1 } else { 2 });
     });
 }
