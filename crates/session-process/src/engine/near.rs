@@ -345,34 +345,65 @@ mod tests {
         assert!(near.places.iter().all(|place| place.wait().sessions.is_empty()));
     }
 
+    /// Says whether it is asked for the first time.
+    #[derive(Default)]
+    struct Once(bool);
+
+    impl Process for Once {}
+
+    struct First;
+
+    impl crate::Handle<First> for Once {
+        type Reply = bool;
+        async fn handle(&mut self, _: First, _: &mut crate::Context<Self>) -> bool {
+            !std::mem::replace(&mut self.0, true)
+        }
+    }
+
+    /// Calls `id` from all threads. How many were answered, and how many of those were the first.
+    async fn call_from_all(sessions: &Sessions<Once>, id: &SessionId) -> (usize, usize) {
+        let callers: Vec<_> = (0..8)
+            .map(|_| {
+                let (sessions, id) = (sessions.clone(), id.clone());
+                tokio::spawn(async move { sessions.call(&id, First).await.ok() })
+            })
+            .collect();
+        let (mut answered, mut firsts) = (0, 0);
+        for caller in callers {
+            if let Some(first) = caller.await.unwrap() {
+                answered += 1;
+                firsts += usize::from(first);
+            }
+        }
+        (answered, firsts)
+    }
+
     /// Through all layers, on threads that each know the session before.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_message_never_goes_to_the_session_before_of_the_same_id() {
-        #[derive(Default)]
-        struct Once(bool);
-        impl Process for Once {}
-        struct First;
-        impl crate::Handle<First> for Once {
-            type Reply = bool;
-            async fn handle(&mut self, _: First, _: &mut crate::Context<Self>) -> bool {
-                !std::mem::replace(&mut self.0, true)
-            }
-        }
         let sessions = Sessions::<Once>::builder().build().unwrap();
         let id = SessionId::generate();
         for _ in 0..200 {
             sessions.start(&id).await.unwrap();
-            let callers: Vec<_> = (0..8)
-                .map(|_| {
-                    let (sessions, id) = (sessions.clone(), id.clone());
-                    tokio::spawn(async move { sessions.call(&id, First).await.unwrap() })
-                })
-                .collect();
-            let mut firsts = 0;
-            for caller in callers {
-                firsts += usize::from(caller.await.unwrap());
-            }
-            assert_eq!(firsts, 1);
+            assert_eq!(call_from_all(&sessions, &id).await, (8, 1));
+            sessions.terminate(&id).await.unwrap();
+        }
+    }
+
+    /// The same for one that lives on under another id, and later has its first one again.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_message_never_goes_to_a_session_by_an_id_that_it_had() {
+        let sessions = Sessions::<Once>::builder().build().unwrap();
+        let (id, other) = (SessionId::generate(), SessionId::generate());
+        for _ in 0..200 {
+            sessions.start(&id).await.unwrap();
+            assert_eq!(call_from_all(&sessions, &id).await, (8, 1));
+            sessions.rotate_to(&id, &other).await.unwrap();
+            assert_eq!(call_from_all(&sessions, &id).await, (0, 0));
+            assert_eq!(call_from_all(&sessions, &other).await, (8, 0), "it is still the same");
+            sessions.rotate_to(&other, &id).await.unwrap();
+            assert_eq!(call_from_all(&sessions, &other).await, (0, 0));
+            assert_eq!(call_from_all(&sessions, &id).await, (8, 0));
             sessions.terminate(&id).await.unwrap();
         }
     }
