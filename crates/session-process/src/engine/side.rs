@@ -248,3 +248,41 @@ impl Extras {
         Some(self.restarts.len() as u32)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use super::*;
+
+    fn task() -> AbortHandle {
+        tokio::spawn(pending::<()>()).abort_handle()
+    }
+
+    #[tokio::test]
+    async fn a_session_that_is_killed_while_its_task_is_being_spawned_has_it_aborted() {
+        let mut side = Side::default();
+        let run = side.announce_run().expect("it is not killed yet");
+        assert!(side.kill().is_none(), "there is no task yet");
+        assert!(side.keep_run(run, task()).is_some());
+        assert!(side.announce_run().is_none(), "nor may another run");
+    }
+
+    #[tokio::test]
+    async fn a_task_that_is_over_before_it_is_kept_is_forgotten() {
+        let mut side = Side::default();
+        let run = side.announce_run().expect("it is not killed");
+        side.run_is_over(run);
+        assert!(side.keep_run(run, task()).is_none());
+        assert!(side.peek().is_none(), "it costs an idle session nothing");
+        assert!(side.kill().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_timer_that_is_cancelled_while_it_is_being_spawned_is_aborted() {
+        let mut side = Side::default();
+        let key = side.announce_task().expect("it has not ended");
+        assert!(matches!(side.take_task(key), Some(None)));
+        assert!(side.keep_task(key, task()).is_some());
+    }
+}
