@@ -13,7 +13,7 @@
 //! 3. A thread knows one session of a hash at most.
 //!
 //! Deadlock safety: a table is borrowed for a moment, in which no lock is taken and none of the user's code runs; those
-//! who send a message only try to.
+//! who send a message only try to, and so does the sweeper.
 
 use std::{
     ops::Range,
@@ -23,7 +23,7 @@ use std::{
     },
 };
 
-use atomic_refcell::{AtomicRefCell, AtomicRefMut};
+use atomic_refcell::AtomicRefCell;
 
 use super::session::AnySession;
 use crate::SessionId;
@@ -35,10 +35,10 @@ const MOST: usize = 32_768;
 const FIRST: usize = 64;
 const GROWTH: usize = 4;
 
-/// Sessions with a process above this, in bytes, are not noted: their memory would wait here after their end.
+/// Sessions above this, in bytes, with their process, are not noted: their memory would wait here after their end.
 const LARGEST: usize = 1_024;
 
-/// Entries that are looked at in one go, when those of ended sessions are cleared up: some 100 microseconds.
+/// Entries of which those of ended sessions are cleared up in one go: some 100 microseconds.
 const PART: usize = 1_024;
 
 /// Places that a session may lie in. With one, two sessions in each other's way drive each other out again and again:
@@ -61,6 +61,16 @@ pub(super) struct Near {
 #[repr(align(64))]
 #[derive(Default)]
 struct Place(AtomicRefCell<Known>);
+
+/// What became of a part.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Forgot {
+    /// The thread is just looking itself.
+    Busy,
+    /// There are more parts.
+    Part,
+    All,
+}
 
 #[derive(Default)]
 struct Known {
@@ -135,37 +145,29 @@ impl Near {
     }
 
     /// Lets go of what ended sessions have left behind, in one part of what the `nth` thread knows (which asks the registry
-    /// meanwhile). Returns whether there are more parts.
-    pub(super) fn forget_ended(&self, nth: usize, part: usize) -> bool {
+    /// meanwhile).
+    pub(super) fn forget_ended(&self, nth: usize, part: usize) -> Forgot {
         let mut ended = Vec::new();
-        let mut known = self.places[nth].wait();
+        let mut unneeded = Known::default();
+        let Ok(mut known) = self.places[nth].0.try_borrow_mut() else {
+            return Forgot::Busy;
+        };
         let len = known.sessions.len();
         let entries = known.sessions.iter_mut().skip(part * PART).take(PART);
         ended.extend(entries.filter_map(|entry| entry.take_if(|entry| entry.session.strong_count() == 0)));
         let more = (part + 1) * PART < len;
         if !more && known.sessions.iter().flatten().count() * 16 < len {
             // It grows again, if need be.
-            *known = Known::default();
+            std::mem::swap(&mut *known, &mut unneeded);
         }
+        // Before what was taken out is dropped.
         drop(known);
-        more
+        if more { Forgot::Part } else { Forgot::All }
     }
 
     #[inline]
     fn place(&self) -> &Place {
         &self.places[thread() & (self.places.len() - 1)]
-    }
-}
-
-impl Place {
-    /// For who comes from outside. The thread itself has it for some nanoseconds, in which it waits for nothing.
-    fn wait(&self) -> AtomicRefMut<'_, Known> {
-        loop {
-            if let Ok(known) = self.0.try_borrow_mut() {
-                return known;
-            }
-            std::thread::yield_now();
-        }
     }
 }
 
@@ -238,7 +240,7 @@ mod tests {
     fn known(near: &Near) -> usize {
         near.places
             .iter()
-            .map(|place| place.wait().sessions.iter().flatten().count())
+            .map(|place| place.0.borrow().sessions.iter().flatten().count())
             .sum()
     }
 
@@ -285,7 +287,7 @@ mod tests {
         assert!(session.upgrade().is_none());
         assert_eq!(known(&near), 1);
         for place in 0..near.places() {
-            assert!(!near.forget_ended(place, 0), "one part");
+            assert_eq!(near.forget_ended(place, 0), Forgot::All, "one part");
         }
         assert_eq!(known(&near), 0);
     }
@@ -340,9 +342,9 @@ mod tests {
         drop(session);
         assert!(ended.upgrade().is_none());
         for place in 0..near.places() {
-            (0..).find(|part| !near.forget_ended(place, *part));
+            (0..).find(|part| near.forget_ended(place, *part) == Forgot::All);
         }
-        assert!(near.places.iter().all(|place| place.wait().sessions.is_empty()));
+        assert!(near.places.iter().all(|place| place.0.borrow().sessions.is_empty()));
     }
 
     /// Says whether it is asked for the first time.

@@ -204,7 +204,8 @@ impl Registry {
         let place = self.place(id);
         let table = self.shards[place.shard].table.read();
         if let Some(entry) = table.find(place.hash, |session| session.is(id)) {
-            entry.note.store(0, Ordering::Relaxed);
+            // Who reads it reads what was changed before.
+            entry.note.store(0, Ordering::Release);
         }
     }
 
@@ -221,19 +222,22 @@ impl Registry {
             if noted > this_tick {
                 continue;
             }
-            // Only if nobody has asked for a recheck meanwhile: that would be lost.
-            let postpone = |tick| {
-                let _ = entry
-                    .note
-                    .compare_exchange(noted, tick, Ordering::Relaxed, Ordering::Relaxed);
+            // Noted before it is looked at: whoever asks for a recheck from here on puts 0 in its place, which is seen
+            // below, or at the next visit.
+            let next = this_tick + 1;
+            let note = |before, after| {
+                let (success, failure) = (Ordering::AcqRel, Ordering::Relaxed);
+                entry.note.compare_exchange(before, after, success, failure).is_ok()
             };
+            if !note(noted, next) {
+                continue;
+            }
             let due_at = entry.item.due_at();
             if due_at > now {
                 // Rounded down by `tick`, so within this very tick it is visited again: early, never late.
-                postpone(tick(due_at).max(this_tick + 1));
+                note(next, tick(due_at).max(next));
                 continue;
             }
-            postpone(this_tick + 1);
             into.push(Arc::clone(entry.item));
             if into.len() >= limit {
                 return;

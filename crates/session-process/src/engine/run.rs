@@ -3,7 +3,7 @@
 use std::{pin::Pin, sync::Arc};
 
 use super::{
-    guard::{Guarded, panic_text},
+    guard::{Guarded, drop_quietly, panic_text},
     lifecycle,
     mailbox::Next,
     session::{Envelope, Failure, Leftover, Session},
@@ -75,11 +75,12 @@ impl<P: Process> Drop for Turn<P> {
         session.refuse_waiting(&Failure::Ended(reason));
         if let Some(current) = self.current.take() {
             current.refuse(Failure::Ended(reason));
+            let _ = drop_quietly(current);
         }
         // The handler's future, which borrows it, may be dropped after this; then the process goes with the session.
         if let Ok(mut core) = session.core.try_borrow_mut() {
             let process = core.get_mut().process.take();
-            let _ = super::guard::drop_quietly(process);
+            let _ = drop_quietly(process);
         }
         farewell(&session, reason);
     }
@@ -92,7 +93,7 @@ fn farewell<P: Process>(session: &Arc<Session<P>>, reason: EndReason) {
     // a handler that was cut off: they go with the session.)
     if let Ok(mut core) = session.core.try_borrow_mut() {
         let over: Box<dyn lifecycle::Recipe<P>> = Box::new(lifecycle::FromStore);
-        let _ = super::guard::drop_quietly(std::mem::replace(&mut core.get_mut().recipe, over));
+        let _ = drop_quietly(std::mem::replace(&mut core.get_mut().recipe, over));
     }
     session.engine.forget(&**session);
     if session.is_ready() {
@@ -135,21 +136,19 @@ async fn drain_sliced<P: Process>(mut turn: Turn<P>, first: usize) {
                 if session.life().past_deadline(session.engine.now()) {
                     session.close(EndReason::Expired(Expiry::Absolute), Leftover::Refuse);
                     envelope.refuse(Failure::Ended(EndReason::Expired(Expiry::Absolute)));
-                    continue;
-                }
-                let frame = envelope.frame();
-                let Some(run) = Arc::clone(&envelope).open(Arc::clone(&session)) else {
-                    continue;
-                };
-                turn.current = Some(Arc::clone(&envelope));
-                if let Err(panic) = Guarded::new(session.address(), frame, run).await {
+                } else if let Some(run) = Arc::clone(&envelope).open(Arc::clone(&session)) {
+                    turn.current = Some(Arc::clone(&envelope));
+                    let handled = Guarded::new(session.address(), envelope.frame(), run).await;
                     turn.clear();
-                    return crash(turn, panic_text(panic), || envelope.refuse(Failure::Crashed)).await;
+                    if let Err(panic) = handled {
+                        return crash(turn, panic_text(panic), envelope).await;
+                    }
+                    if envelope.is_use() {
+                        session.life().used(session.engine.now());
+                    }
                 }
-                turn.clear();
-                if envelope.is_use() {
-                    session.life().used(session.engine.now());
-                }
+                // Where nobody waits for it, the message or the reply is still in it, and is the user's.
+                let _ = drop_quietly(envelope);
             }
             Next::Idle => {
                 // Given up by `next`; another may hold it by now.
@@ -167,10 +166,11 @@ async fn drain_sliced<P: Process>(mut turn: Turn<P>, first: usize) {
 }
 
 /// After a panic: whoever waited learns of it, then the session recovers or ends.
-pub(super) async fn crash<P: Process>(turn: Turn<P>, panic: String, tell_caller: impl FnOnce()) {
+pub(super) async fn crash<P: Process>(turn: Turn<P>, panic: String, at: Arc<dyn Envelope<P>>) {
     turn.session().side.lock().stop_tasks();
     // Those who wait first: when the caller learns of the crash, its next message is for the process after it.
     turn.session().refuse_waiting(&Failure::Crashed);
-    tell_caller();
+    at.refuse(Failure::Crashed);
+    let _ = drop_quietly(at);
     lifecycle::recover(turn, panic).await;
 }

@@ -280,6 +280,9 @@ impl<P: Process> Session<P> {
     pub(super) fn refuse_waiting(&self, why: &Failure) {
         for envelope in self.mailbox().take() {
             envelope.refuse(why.clone());
+            // Where nobody waits for the message, it is still in there, and is the user's: its `Drop` must not keep the
+            // others waiting.
+            let _ = drop_quietly(envelope);
         }
     }
 

@@ -10,7 +10,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Engine, near::Near, session::AnySession};
+use super::{
+    Engine,
+    near::{Forgot, Near},
+    session::AnySession,
+};
 use crate::{
     clock::{Clock, nanos},
     events::Event,
@@ -52,11 +56,14 @@ async fn run(engine: Weak<Engine>, clock: Clock, begun: u64, interval: Duration)
 /// What ended sessions have left behind with some of the threads.
 pub(super) async fn clear_up(near: &Near, places: Range<usize>) {
     for place in places {
-        for part in 0.. {
-            let more = near.forget_ended(place, part);
+        let mut part = 0;
+        loop {
+            let forgot = near.forget_ended(place, part);
             tokio::task::yield_now().await;
-            if !more {
-                break;
+            match forgot {
+                Forgot::Busy => {}
+                Forgot::Part => part += 1,
+                Forgot::All => break,
             }
         }
     }

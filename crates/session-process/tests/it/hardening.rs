@@ -1449,3 +1449,58 @@ async fn a_killed_handler_whose_drop_panics_is_not_the_senders_affair() {
     in_time("end", monitor.ended()).await;
     assert!(!sessions.is_started(&id));
 }
+
+/// A handler that posts a message, waits until that is in the queue behind it, and then does what is `last`.
+async fn post_behind(
+    post: impl FnOnce(&mut Context<Puppet>) + Send + 'static,
+    last: impl FnOnce(&mut Context<Puppet>) + Send + 'static,
+) -> (Sessions<Puppet>, SessionId) {
+    let (sessions, id) = (puppets(), id("a"));
+    sessions.start_with(&id, Opts::default()).await.unwrap();
+    let handler = act(move |_, cx| {
+        post(cx);
+        Box::pin(async move {
+            // The timer has only this thread to run on.
+            for _ in 0..50 {
+                tokio::task::yield_now().await;
+            }
+            last(cx);
+            7
+        })
+    });
+    let handled = in_time("the handler", sessions.call(&id, handler)).await;
+    assert_eq!(handled.unwrap(), 7);
+    (sessions, id)
+}
+
+#[tokio::test]
+async fn a_posted_message_that_panics_when_it_is_refused_strands_nobody() {
+    let (sessions, id) = post_behind(
+        |cx| {
+            cx.send_after(Duration::ZERO, Bomb);
+        },
+        |cx| cx.stop(EndReason::Stopped),
+    )
+    .await;
+    in_time("the end", async {
+        let _ = sessions.terminate(&id).await;
+    })
+    .await;
+    assert_eq!(sessions.stats().sessions, 0);
+}
+
+#[tokio::test]
+async fn a_reply_to_a_posted_message_that_panics_when_it_is_dropped_ends_no_session() {
+    let open = Gate::new();
+    open.open();
+    let (sessions, id) = post_behind(
+        |cx| {
+            cx.send_after(Duration::ZERO, Boom(open));
+        },
+        |_| (),
+    )
+    .await;
+    let noted = in_time("the next call", sessions.call(&id, Note(1))).await;
+    assert_eq!(noted.unwrap(), [1]);
+    assert!(sessions.is_started(&id));
+}

@@ -5,7 +5,7 @@ use std::{any::type_name, future::poll_fn, sync::Arc, time::Instant};
 use super::{Attempt, NotFound, Refusal, Sender, attempt, call::report, find, process_of};
 use crate::{
     CastError, Handle, Process, SessionId,
-    engine::{Engine, lifecycle, session::Session},
+    engine::{Engine, guard::drop_quietly, lifecycle, session::Session},
     events::Event,
 };
 
@@ -84,9 +84,17 @@ where
     M: Send + 'static,
 {
     match attempt(session, message, Sender::Itself) {
-        Attempt::Replied(_) | Attempt::Sent => true,
-        Attempt::Waiting(queued) => poll_fn(|cx| queued.ticket.poll(cx)).await.is_ok(),
-        Attempt::Refused(..) | Attempt::Panicked => false,
+        Attempt::Waiting(queued) => {
+            let outcome = poll_fn(|cx| queued.ticket.poll(cx)).await;
+            let handled = outcome.is_ok();
+            let _ = drop_quietly(outcome);
+            handled
+        }
+        over => {
+            let handled = matches!(over, Attempt::Replied(_) | Attempt::Sent);
+            let _ = drop_quietly(over);
+            handled
+        }
     }
 }
 
@@ -96,7 +104,7 @@ where
     P: Handle<M>,
     M: Send + 'static,
 {
-    drop(attempt(session, message, Sender::Itself));
+    let _ = drop_quietly(attempt(session, message, Sender::Itself));
 }
 
 /// A message to many: delivered like one from itself, so it is no use, but subject to the mailbox's bound. Returns

@@ -290,11 +290,13 @@ where
                 session.close(reason, Leftover::Refuse);
             }
             queued.ticket.reply(reply);
+            // Where nobody waits for it, the reply is still in there, and is the user's.
+            let _ = drop_quietly(queued);
             run::drain(turn).await;
         }
         Err(panic) => {
             turn.clear();
-            run::crash(turn, panic_text(panic), || queued.ticket.refuse(Failure::Crashed)).await;
+            run::crash(turn, panic_text(panic), queued).await;
         }
     }
 }
