@@ -284,10 +284,14 @@ impl Registry {
     /// Takes everything out, without a word to anybody: the engine is being dropped.
     pub(crate) fn clear(&self) -> Vec<Arc<dyn AnySession>> {
         let mut all = Vec::new();
-        for shard in &self.shards {
-            let table = std::mem::take(&mut *shard.table.write());
-            self.len.fetch_sub(table.len(), Ordering::AcqRel);
-            all.extend(table.into_items());
+        // Again, while a rotation that is still under way takes one to where we have been.
+        while self.len() > 0 {
+            for shard in &self.shards {
+                let mut table = shard.table.write();
+                let table = std::mem::take(&mut *table);
+                self.len.fetch_sub(table.len(), Ordering::AcqRel);
+                all.extend(table.into_items());
+            }
         }
         all
     }

@@ -57,9 +57,10 @@ where
     P: Handle<M>,
     M: Send + 'static,
 {
-    let mut result = answer::<P, M>(engine, id, attempt, within, None).await;
+    let deadline = engine.now().saturating_add(nanos(within));
+    let mut result = answer::<P, M>(engine, id, attempt, within, deadline).await;
     if P::DURABILITY.0.is_some() && engine.records.is_some() {
-        result = awake::<P, M>(engine, id, result, within).await;
+        result = awake::<P, M>(engine, id, result, within, deadline).await;
     }
     report::<M>(
         engine,
@@ -103,12 +104,12 @@ async fn awake<P, M>(
     id: &SessionId,
     mut result: Result<P::Reply, CallError<M>>,
     within: Duration,
+    deadline: u64,
 ) -> Result<P::Reply, CallError<M>>
 where
     P: Handle<M>,
     M: Send + 'static,
 {
-    let deadline = engine.now().saturating_add(nanos(within));
     for _ in 0..WAKES {
         let message = match result {
             Err(
@@ -125,7 +126,7 @@ where
         result = match Box::pin(lifecycle::wake::<P>(engine, &id, within, deadline)).await {
             Ok(true) => {
                 let attempt = bring::<P, M>(engine, &id, message);
-                Box::pin(answer::<P, M>(engine, &id, attempt, within, Some(deadline))).await
+                Box::pin(answer::<P, M>(engine, &id, attempt, within, deadline)).await
             }
             Ok(false) => return Err(CallError::NotStarted { id, message }),
             Err(error) => return Err(not_awake(id, within, message, error)),
@@ -169,17 +170,15 @@ async fn answer<P, M>(
     id: &SessionId,
     attempt: Attempt<M, P::Reply>,
     within: Duration,
-    deadline: Option<u64>,
+    deadline: u64,
 ) -> Result<P::Reply, CallError<M>>
 where
     P: Handle<M>,
     M: Send + 'static,
 {
-    // From now, unless the session had to be woken. Asked for only by those that wait.
-    let until = || deadline.unwrap_or_else(|| engine.now().saturating_add(nanos(within)));
     let queued = match attempt {
         Attempt::Replied(Reply { value, gate: None }) => return Ok(value),
-        Attempt::Replied(reply) => return Box::pin(durable(engine, id, reply, within, until())).await,
+        Attempt::Replied(reply) => return Box::pin(durable(engine, id, reply, within, deadline)).await,
         Attempt::Waiting(queued) => queued,
         Attempt::Sent => unreachable!("a call waits"),
         Attempt::Panicked => {
@@ -207,7 +206,6 @@ where
             });
         }
     };
-    let deadline = until();
     let reply = reply(engine, queued, deadline)
         .await
         .map_err(|no_reply| match no_reply {

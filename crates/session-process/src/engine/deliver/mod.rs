@@ -265,6 +265,7 @@ fn crashed_here<P: Process>(session: Arc<Session<P>>, panic: Panic) {
     session.side.lock().stop_tasks();
     // Here and not in the task: what comes from now on is for the process after the crash.
     session.refuse_waiting(&Failure::Crashed);
+    session.mailbox().away();
     let turn = Turn::new(Arc::clone(&session));
     session.spawn(lifecycle::recover(turn, panic_text(panic)));
 }
