@@ -5,7 +5,13 @@ use std::sync::Mutex;
 
 use loom::{cell::UnsafeCell, sync::Arc, thread};
 
-use crate::engine::mailbox::{Close, Mailbox, Next, Push, Queue, RunRight};
+use crate::engine::mailbox::{Close, Item, Mailbox, Next, Push, Queue, RunRight};
+
+impl Item for u32 {
+    fn is_gone(&self) -> bool {
+        false
+    }
+}
 
 /// What the run right protects.
 struct World {
@@ -60,7 +66,7 @@ impl World {
 
     /// As `post` does.
     fn leave(&self, message: u32) -> bool {
-        match self.mailbox().push(message, usize::MAX) {
+        match self.mailbox().push(message, None) {
             Push::Queued => true,
             Push::Begin => {
                 self.drain();
@@ -191,7 +197,7 @@ fn who_closes_and_takes_what_waits_leaves_nothing() {
             thread::spawn(move || world.send(1) && world.leave(2))
         };
         world.close();
-        let refused = world.mailbox().take().len();
+        let refused = world.mailbox().take().count();
         sender.join().unwrap();
         assert!(world.log().len() + refused <= 2, "none twice");
         assert_eq!(*world.ends.lock().unwrap(), 1, "one end");
@@ -212,7 +218,7 @@ fn what_comes_as_a_handler_crashes_goes_back_or_is_handled_after_it() {
         };
         // Without this, loom never has the sender come before the first look.
         thread::yield_now();
-        let refused: Vec<u32> = world.mailbox().take().into();
+        let refused: Vec<u32> = world.mailbox().take().collect();
         world.drain();
         sender.join().unwrap();
         assert_eq!([refused, world.log()].concat(), [1, 2], "each once, in order");

@@ -2,7 +2,8 @@
 //!
 //! # Invariants
 //! 1. An expired session stays expired. [`Life::judge`] marks it, and from then on [`Life::touch`] fails; so a touch
-//!    that succeeded is never followed by an idle expiry that didn't know of it.
+//!    that succeeded is never followed by an idle expiry that didn't know of it. (Beside a message, whose
+//!    [`Life::used`] is no exchange, it may be set back to when that message read the clock.)
 //! 2. `judge` is for the holder of the run right. So a session that is handling a message doesn't expire by idling.
 //! 3. A clock that goes backwards expires nothing early: differences saturate at zero.
 

@@ -112,7 +112,7 @@ fn start_here<P, A>(
     args: A,
     options: &StartOptions,
     now: u64,
-) -> Result<Begun, NotStarted<A>>
+) -> Result<Begun<P>, NotStarted<A>>
 where
     P: Init<A>,
     A: Clone + Send + Sync + 'static,
@@ -150,10 +150,6 @@ async fn join<P: Process>(
     now: u64,
     deadline: u64,
 ) -> Option<Result<bool, StartError>> {
-    let timeout = || StartError::Timeout {
-        id: id.clone(),
-        within: engine.config.call_timeout,
-    };
     if found.is_closed() || found.life().is_expired(now, false) && Arc::clone(&found).expire(now) {
         // Its id is free when its terminate hook has run.
         if found.in_chain() {
@@ -161,31 +157,63 @@ async fn join<P: Process>(
         }
         return match ended(&*found, engine, deadline).await {
             Some(()) => None,
-            None => Some(Err(timeout())),
+            None => Some(Err(StartError::Timeout {
+                id: id.clone(),
+                within: engine.config.call_timeout,
+            })),
         };
     }
-    let process = found.process();
-    let Some(session) = Session::<P>::of(found) else {
-        return Some(Err(StartError::WrongProcess {
-            id: id.clone(),
-            expected: type_name::<P>(),
-            found: process,
-        }));
+    let session = match of_type::<P>(id, found) {
+        Ok(session) => session,
+        Err(error) => return Some(Err(error)),
     };
     if session.is_ready() {
         // If not, it has ended just now: see above.
         return session.touch(now).then_some(Ok(false));
     }
-    if chain::check(session.address()) == Chain::Cycle {
-        return Some(Err(StartError::SelfCall { id: id.clone() }));
+    match beginning(id, &session, engine.config.call_timeout, deadline).await {
+        Ok(Beginning::Over) => Some(Ok(false)),
+        // Not there: somebody had asked the store for it, before us.
+        Ok(Beginning::Ended | Beginning::NotThere) => None,
+        Err(error) => Some(Err(error)),
     }
-    match deliver::started(&session, deadline).await {
-        Started::Yes => Some(Ok(false)),
-        Started::Closed => None,
-        Started::Timeout => Some(Err(timeout())),
-        // Somebody had asked the store for it, before us.
-        Started::Failed(failure) if failure.is_not_there() => None,
-        Started::Failed(failure) => Some(Err(start_error(id, failure))),
+}
+
+fn of_type<P: Process>(id: &SessionId, found: Arc<dyn AnySession>) -> Result<Arc<Session<P>>, StartError> {
+    let process = found.process();
+    Session::<P>::of(found).ok_or_else(|| StartError::WrongProcess {
+        id: id.clone(),
+        expected: type_name::<P>(),
+        found: process,
+    })
+}
+
+/// What came of a session that somebody else begins.
+enum Beginning {
+    Over,
+    /// It has ended; another may be started.
+    Ended,
+    /// The store doesn't know it.
+    NotThere,
+}
+
+/// Waits for a session that somebody else begins, until `deadline`.
+async fn beginning<P: Process>(
+    id: &SessionId,
+    session: &Arc<Session<P>>,
+    within: Duration,
+    deadline: u64,
+) -> Result<Beginning, StartError> {
+    let id = || id.clone();
+    if chain::check(session.address()) == Chain::Cycle {
+        return Err(StartError::SelfCall { id: id() });
+    }
+    match deliver::started(session, deadline).await {
+        Started::Yes => Ok(Beginning::Over),
+        Started::Closed => Ok(Beginning::Ended),
+        Started::Timeout => Err(StartError::Timeout { id: id(), within }),
+        Started::Failed(failure) if failure.is_not_there() => Ok(Beginning::NotThere),
+        Started::Failed(failure) => Err(start_error(&id(), failure)),
     }
 }
 
@@ -254,7 +282,6 @@ pub(crate) async fn wake<P: Process>(
 pub(crate) async fn wake_up<P: Process>(engine: &Arc<Engine>, id: &SessionId) -> Result<bool, StartError> {
     let within = engine.config.call_timeout;
     let deadline = engine.now().saturating_add(nanos(within));
-    let timeout = || StartError::Timeout { id: id.clone(), within };
     loop {
         if !wake::<P>(engine, id, within, deadline).await? {
             return Ok(false);
@@ -267,26 +294,14 @@ pub(crate) async fn wake_up<P: Process>(engine: &Arc<Engine>, id: &SessionId) ->
         if found.is_live(engine.now()) {
             return Ok(true);
         }
-        let process = found.process();
-        let Some(session) = Session::<P>::of(found) else {
-            return Err(StartError::WrongProcess {
-                id: id.clone(),
-                expected: type_name::<P>(),
-                found: process,
-            });
-        };
+        let session = of_type::<P>(id, found)?;
         if session.is_ready() && Arc::clone(&session).expire(engine.now()) {
             return Ok(false);
         }
-        if chain::check(session.address()) == Chain::Cycle {
-            return Err(StartError::SelfCall { id: id.clone() });
-        }
-        match deliver::started(&session, deadline).await {
-            Started::Yes => return Ok(true),
-            Started::Closed => {}
-            Started::Timeout => return Err(timeout()),
-            Started::Failed(Failure::InitFailed(Some(source))) if source.is::<NotThere>() => return Ok(false),
-            Started::Failed(failure) => return Err(start_error(id, failure)),
+        match beginning(id, &session, within, deadline).await? {
+            Beginning::Over => return Ok(true),
+            Beginning::Ended => {}
+            Beginning::NotThere => return Ok(false),
         }
     }
 }
@@ -362,10 +377,15 @@ fn start_error(id: &SessionId, failure: Failure) -> StartError {
 }
 
 /// Waits for what is going on in a task, which it does whatever becomes of the caller.
-async fn wait_begun(engine: &Engine, id: &SessionId, begun: Begun, deadline: u64) -> Result<bool, StartError> {
+async fn wait_begun<P: Process>(
+    engine: &Engine,
+    id: &SessionId,
+    begun: Begun<P>,
+    deadline: u64,
+) -> Result<bool, StartError> {
     let begun = match begun {
         Begun::Done(outcome) => outcome,
-        Begun::Waiting(ticket) => match deliver::init_done(engine, ticket, deadline).await {
+        Begun::Waiting(session, ticket) => match deliver::init_done(&*session, ticket, deadline).await {
             Some(outcome) => outcome,
             None => {
                 return Err(StartError::Timeout {
@@ -381,9 +401,9 @@ async fn wait_begun(engine: &Engine, id: &SessionId, begun: Begun, deadline: u64
     }
 }
 
-enum Begun {
+enum Begun<P: Process> {
     Done(Result<(), Failure>),
-    Waiting(Arc<InitTicket>),
+    Waiting(Arc<Session<P>>, Arc<InitTicket>),
 }
 
 /// Runs `init` where the caller stands; what doesn't finish there goes on in a task. Not async: the caller's future
@@ -391,7 +411,7 @@ enum Begun {
 fn begin_here<P: Process>(
     session: Arc<Session<P>>,
     run: impl Future<Output = Result<(), InitError>> + Send + 'static,
-) -> Begun {
+) -> Begun<P> {
     let address = session.address();
     let asked = session.engine.events.listened().then(Instant::now);
     session.engine.know(&session);
@@ -418,7 +438,7 @@ fn begin_here<P: Process>(
         Arc::clone(&ticket),
         asked,
     ));
-    Begun::Waiting(ticket)
+    Begun::Waiting(session, ticket)
 }
 
 async fn go_on<P: Process, F>(mut turn: Turn<P>, run: Guarded<F>, ticket: Arc<InitTicket>, asked: Option<Instant>)

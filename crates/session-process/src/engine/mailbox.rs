@@ -4,9 +4,9 @@
 //! stands; who finds the right taken leaves the message in the queue, and the holder takes it from there.
 //!
 //! # Invariants
-//! 1. At most one holder of the run right at a time. It is held from a successful [`Mailbox::try_begin`], or a
-//!    [`Push::Begin`], [`Close::Begin`], until [`Mailbox::release`] returns true or [`Mailbox::next`] returns
-//!    [`Next::Idle`].
+//! 1. At most one holder of the run right at a time. It is held from [`RunRight::held`], a successful
+//!    [`Mailbox::try_begin`], or a [`Push::Begin`], [`Close::Begin`], until [`Mailbox::release`] returns true or
+//!    [`Mailbox::next`] returns [`Next::Idle`].
 //! 2. A queued message is never forgotten: the right is not given up while the queue holds something, because
 //!    `QUEUED` is set under the queue's lock, and the right is given up without the lock only if no bit but
 //!    `RUNNING` and `AWAY` is set. While `QUEUED` is not set, nothing is in the queue but a message whose sender still
@@ -16,8 +16,7 @@
 //! 4. `CLOSED` is set once and stays. From then on every push is refused, and exactly one caller learns that it has
 //!    to bring the session to its end.
 //!
-//! Deadlock safety: no lock is taken while the queue's is held, except a ticket's by [`Mailbox::clear_out`], which is a
-//! leaf.
+//! Deadlock safety: no lock is taken while the queue's is held, except a ticket's by [`Item::is_gone`], which is a leaf.
 //!
 //! The models in `crates/models` compile this file against loom's types.
 
@@ -65,18 +64,46 @@ pub(crate) struct Mailbox<'a, T> {
 type Waits<T> = Option<Box<Waiting<T>>>;
 
 struct Waiting<T> {
-    messages: VecDeque<T>,
-    /// What [`Mailbox::clear_out`] was told when it last looked.
-    cleared_out: usize,
+    messages: VecDeque<Place<T>>,
+    /// How many of them count against a bound.
+    bounded: usize,
+    /// At most so many of them were taken back by their senders. Their places are given to others when there are no
+    /// more, or when they are the half of all: so who takes back pays for the look at those that wait, and not who comes.
+    withdrawn: usize,
+}
+
+struct Place<T> {
+    message: T,
+    bounded: bool,
 }
 
 impl<T> Default for Waiting<T> {
     fn default() -> Self {
         Self {
             messages: VecDeque::new(),
-            cleared_out: 0,
+            bounded: 0,
+            withdrawn: 0,
         }
     }
+}
+
+impl<T: Item> Waiting<T> {
+    fn has_room(&mut self, bound: Option<usize>) -> bool {
+        let is_full = |bounded| bound.is_some_and(|bound| bounded >= bound);
+        let half = self.messages.len() / 2;
+        if self.withdrawn > half.max(KEPT_CAPACITY) || self.withdrawn > 0 && is_full(self.bounded) {
+            self.withdrawn = 0;
+            self.messages.retain(|place| !place.message.is_gone());
+            self.bounded = self.messages.iter().filter(|place| place.bounded).count();
+        }
+        !is_full(self.bounded)
+    }
+}
+
+/// What waits in a mailbox.
+pub(crate) trait Item {
+    /// Its sender took it back. Called under the queue's lock.
+    fn is_gone(&self) -> bool;
 }
 
 /// What became of a pushed message.
@@ -127,7 +154,7 @@ impl<T> Queue<T> {
     }
 }
 
-impl<'a, T> Mailbox<'a, T> {
+impl<'a, T: Item> Mailbox<'a, T> {
     #[inline]
     pub(crate) fn of(right: &'a RunRight, queue: &'a Queue<T>) -> Self {
         Self {
@@ -171,23 +198,26 @@ impl<'a, T> Mailbox<'a, T> {
         self.bits.fetch_or(AWAY, Ordering::Relaxed);
     }
 
-    /// Leaves a message for the holder of the run right, if fewer than `capacity` wait.
-    pub(crate) fn push(&self, message: T, capacity: usize) -> Push<T> {
+    /// Leaves a message for the holder of the run right: with a `bound` only if fewer than that wait, of those that were
+    /// left with one.
+    pub(crate) fn push(&self, message: T, bound: Option<usize>) -> Push<T> {
         let mut queue = self.queue.lock();
         if self.is_closed() {
             return Push::Closed(message);
         }
-        let messages = &mut queue.get_or_insert_default().messages;
-        if messages.len() >= capacity {
+        let waiting = queue.get_or_insert_default();
+        if !waiting.has_room(bound) {
             return Push::Full(message);
         }
-        messages.push_back(message);
+        let bounded = bound.is_some();
+        waiting.messages.push_back(Place { message, bounded });
         let before = self.bits.fetch_or(QUEUED | RUNNING, Ordering::AcqRel);
         if before & CLOSED != 0 {
             // By one that found it idle, and needed no lock for that.
-            let message = messages.pop_back().expect("pushed just now, under the lock");
-            return Push::Closed(message);
+            let place = waiting.messages.pop_back().expect("pushed just now, under the lock");
+            return Push::Closed(place.message);
         }
+        waiting.bounded += usize::from(bounded);
         if before & RUNNING == 0 {
             Push::Begin
         } else {
@@ -215,7 +245,8 @@ impl<'a, T> Mailbox<'a, T> {
     pub(crate) fn next(&self) -> Next<T> {
         let mut queue = self.queue.lock();
         if let Some(waiting) = &mut *queue {
-            if let Some(message) = waiting.messages.pop_front() {
+            if let Some(Place { message, bounded }) = waiting.messages.pop_front() {
+                waiting.bounded -= usize::from(bounded);
                 return Next::Message(message);
             }
             if waiting.messages.capacity() > KEPT_CAPACITY {
@@ -264,21 +295,20 @@ impl<'a, T> Mailbox<'a, T> {
 
     /// Takes everything that waits, to hand it back to its senders. Only for the holder of the run right, or after
     /// [`close`](Self::close).
-    pub(crate) fn take(&self) -> VecDeque<T> {
-        if self.bits.load(Ordering::Acquire) & QUEUED == 0 {
-            return VecDeque::new();
-        }
-        self.queue.lock().take().map(|queue| queue.messages).unwrap_or_default()
+    pub(crate) fn take(&self) -> impl Iterator<Item = T> + use<T> {
+        let taken = if self.bits.load(Ordering::Acquire) & QUEUED == 0 {
+            None
+        } else {
+            self.queue.lock().take()
+        };
+        let places = taken.into_iter().flat_map(|waiting| waiting.messages);
+        places.map(|place| place.message)
     }
 
-    /// Drops what waits and isn't wanted any more, if anything has been withdrawn since it last did: `withdrawn` counts
-    /// that. Otherwise each message that a full mailbox refuses would pay for a look at all that wait.
-    pub(crate) fn clear_out(&self, withdrawn: usize, wanted: impl FnMut(&T) -> bool) {
-        if let Some(waiting) = &mut *self.queue.lock()
-            && waiting.cleared_out != withdrawn
-        {
-            waiting.cleared_out = withdrawn;
-            waiting.messages.retain(wanted);
+    /// For the sender of a message, after it has taken it back: its place is free.
+    pub(crate) fn withdrawn(&self) {
+        if let Some(waiting) = &mut *self.queue.lock() {
+            waiting.withdrawn += 1;
         }
     }
 

@@ -13,6 +13,8 @@ mod guard;
 mod keep;
 mod lifecycle;
 mod mailbox;
+#[cfg(test)]
+mod mailbox_tests;
 mod near;
 mod observe;
 mod one_life;
@@ -35,7 +37,7 @@ use std::{
     num::NonZeroU32,
     sync::{
         Arc, Weak,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -92,8 +94,6 @@ pub(crate) struct Engine {
     emptied: Notify,
     started: AtomicU64,
     ended: AtomicU64,
-    /// Waits that were given up; see [`Mailbox::clear_out`](mailbox::Mailbox::clear_out).
-    withdrawn: AtomicUsize,
 }
 
 impl Engine {
@@ -126,7 +126,6 @@ impl Engine {
             emptied: Notify::new(),
             started: AtomicU64::new(0),
             ended: AtomicU64::new(0),
-            withdrawn: AtomicUsize::new(0),
         });
         sweep::spawn(&engine);
         one_life::watch(&engine);

@@ -199,7 +199,7 @@ async fn observe_once<P: Process>(
     let frame = chain::frame_for_queued_call(session.address());
     let queued = Arc::new(Queued::waiting(observer, frame));
     let envelope = Arc::new(Begin(Arc::clone(&queued))) as Arc<dyn Envelope<P>>;
-    match session.mailbox().push(envelope, engine.config.mailbox_capacity) {
+    match session.mailbox().push(envelope, Some(engine.config.mailbox_capacity)) {
         Push::Queued => {}
         // Nobody ran, so the session may have idled out before.
         Push::Begin => match session.life().judge(engine.now()) {
@@ -208,7 +208,7 @@ async fn observe_once<P: Process>(
                 // `None`: whoever ends the session just now has refused it already, and the ticket says so.
                 let back = queued.take();
                 session.close(EndReason::Expired(expiry), Leftover::Refuse);
-                session.proceed();
+                Arc::clone(&session).proceed();
                 if let Some(back) = back {
                     return Err(not_started(back));
                 }
@@ -223,7 +223,7 @@ async fn observe_once<P: Process>(
             return Err(not_started(back));
         }
     }
-    match deliver::reply(engine, queued, deadline).await {
+    match deliver::reply(&*session, queued, deadline).await {
         Ok(_) => Ok(()),
         Err(deliver::NoReply::Timeout(message)) => {
             let message = message.map(drop);

@@ -77,25 +77,26 @@ impl<P: Process> Drop for Turn<P> {
             current.refuse(Failure::Ended(reason));
             let _ = drop_quietly(current);
         }
-        // The handler's future, which borrows it, may be dropped after this; then the process goes with the session.
-        if let Ok(mut core) = session.core.try_borrow_mut() {
-            let process = core.get_mut().process.take();
-            let _ = drop_quietly(process);
-        }
+        // The handler's future, which borrows the process, may be dropped after this.
         farewell(&session, reason);
     }
 }
 
+/// Only for the holder of the run right, which it keeps for good.
 fn farewell<P: Process>(session: &Arc<Session<P>>, reason: EndReason) {
+    // What is the user's first: it may take its time, and is not for whoever happens to drop the session last. The process
+    // is there still if its `init` failed after it was made. (Borrowed by a handler that was cut off: they go with the
+    // session.)
+    if let Ok(mut core) = session.core.try_borrow_mut() {
+        let core = core.get_mut();
+        let over: Box<dyn lifecycle::Recipe<P>> = Box::new(lifecycle::FromStore);
+        let _ = drop_quietly(std::mem::replace(&mut core.recipe, over));
+        let _ = drop_quietly(core.process.take());
+    }
+    // Before anybody is told of the end: who is told finds the id free, and doesn't look for it to be in a loop.
+    session.engine.forget(&**session);
     let farewell: Option<Farewell> = session.side.lock().finish(reason);
     let Some(farewell) = farewell else { return };
-    // The arguments it was started with are the user's too: not for whoever happens to drop the session last. (Borrowed by
-    // a handler that was cut off: they go with the session.)
-    if let Ok(mut core) = session.core.try_borrow_mut() {
-        let over: Box<dyn lifecycle::Recipe<P>> = Box::new(lifecycle::FromStore);
-        let _ = drop_quietly(std::mem::replace(&mut core.get_mut().recipe, over));
-    }
-    session.engine.forget(&**session);
     if session.is_ready() {
         session.engine.events.emit(|| Event::Ended {
             session: super::AnySession::id(&**session).public_handle(),

@@ -2,7 +2,8 @@
 //!
 //! # Invariants
 //! 1. `core` is borrowed by the holder of the run right alone; a borrow that fails is a bug in the engine.
-//! 2. `ending` is written once, before the mailbox is closed; who reads it after that reads the reason.
+//! 2. The first to write `ending` decides, before it closes the mailbox; who reads it after that reads the reason. Only
+//!    [`Session::only_sleeps`] writes it again.
 
 use std::{
     any::Any,
@@ -27,11 +28,11 @@ use super::{
     keep::{self, Keep, Kept},
     life::{LastUsed, Life, Limits},
     lifecycle,
-    mailbox::{Close, Mailbox, Push, Queue, RunRight},
+    mailbox::{Close, Item, Mailbox, Push, Queue, RunRight},
     observe::Observers,
     room,
     run::{self, Turn},
-    side::Side,
+    side::{Killed, Side},
 };
 use crate::{
     CallError, Context, EndReason, Follower, LoadError, Process, SessionId, SharedError, clock::nanos, process::Expiry,
@@ -124,6 +125,12 @@ pub(super) trait Envelope<P: Process>: Send + Sync {
     /// Its sender took it back.
     fn is_gone(&self) -> bool {
         false
+    }
+}
+
+impl<P: Process> Item for Arc<dyn Envelope<P>> {
+    fn is_gone(&self) -> bool {
+        (**self).is_gone()
     }
 }
 
@@ -253,9 +260,13 @@ impl<P: Process> Session<P> {
 
     /// Closes the mailbox; what that asks of the caller is in the result.
     pub(super) fn close(&self, reason: EndReason, leftover: Leftover) -> Close {
-        let _ = self
+        let first = self
             .ending
-            .compare_exchange(0, reason.code(), Ordering::AcqRel, Ordering::Relaxed);
+            .compare_exchange(0, reason.code(), Ordering::AcqRel, Ordering::Acquire)
+            .err()
+            .and_then(EndReason::from_code);
+        // Another may have been first with its reason, and comes second to the mailbox.
+        let reason = first.unwrap_or(reason);
         let close = self.mailbox().close();
         if close != Close::Already && leftover == Leftover::Refuse {
             self.refuse_waiting(&Failure::Ended(reason));
@@ -263,9 +274,9 @@ impl<P: Process> Session<P> {
         close
     }
 
-    /// Leaves a message of the engine's own, which no bound is for. False: it is closed, and the message is not taken.
+    /// Leaves a message of the engine's own, which no bound is for, and which takes up no place of a caller's. False: it is closed, and the message is not taken.
     pub(super) fn post(self: &Arc<Self>, envelope: Arc<dyn Envelope<P>>) -> bool {
-        match self.mailbox().push(envelope, usize::MAX) {
+        match self.mailbox().push(envelope, None) {
             Push::Queued => true,
             // Not in this task, which `kill` knows nothing of: behind this may come a handler that hangs.
             Push::Begin => {
@@ -410,8 +421,8 @@ pub(crate) trait AnySession: Any + Send + Sync {
     /// Waits until it has begun, or failed to.
     fn started(self: Arc<Self>, deadline: u64) -> Pin<Box<dyn Future<Output = ()> + Send>>;
     fn is_ready(&self) -> bool;
-    /// Cuts off a handler that waits.
-    fn kill(self: Arc<Self>, reason: EndReason);
+    /// Cuts off a handler that waits. False: it has been killed before, or has ended.
+    fn kill(self: Arc<Self>, reason: EndReason) -> bool;
     fn watch_end(&self) -> watch::Receiver<Option<EndReason>>;
     fn monitor(&self) -> Monitor;
     /// Adds one who is told of rotations and of the end; false if that is behind it.
@@ -522,8 +533,8 @@ impl<P: Process> AnySession for Session<P> {
         expiry.is_some()
     }
 
-    fn kill(self: Arc<Self>, reason: EndReason) {
-        let task = self.side.lock().kill();
+    fn kill(self: Arc<Self>, reason: EndReason) -> bool {
+        let Killed { first, task } = self.side.lock().kill();
         // If nobody runs, there is nothing to cut off: a `Turn` that is dropped ends its session without a word.
         let idle = self.close(reason, Leftover::Refuse) == Close::Begin;
         let kept = self.kept.clone().filter(|_| !reason.keeps_record());
@@ -544,6 +555,7 @@ impl<P: Process> AnySession for Session<P> {
                 cut();
             })),
         }
+        first
     }
 
     fn watch_end(&self) -> watch::Receiver<Option<EndReason>> {

@@ -58,12 +58,8 @@ impl Engine {
         let in_time = self.clock.before(deadline, self.empty()).await.is_some();
         let mut cut = Vec::new();
         if !in_time {
-            for shard in 0..self.registry.shards() {
-                for session in self.registry.collect(shard) {
-                    cut.push(session.id().public_handle());
-                    session.kill(EndReason::Shutdown);
-                }
-            }
+            // Again, for the same reason.
+            while self.kill_all(&mut cut) {}
             // Of the real clock: a manual one may stand still. Made in the engine's runtime: the caller's may have no
             // timers.
             let grace = {
@@ -89,6 +85,20 @@ impl Engine {
             }
             emptied.await;
         }
+    }
+
+    /// Cuts off every session that has not been before. Returns whether there was one.
+    fn kill_all(&self, cut: &mut Vec<PublicHandle>) -> bool {
+        let before = cut.len();
+        for shard in 0..self.registry.shards() {
+            for session in self.registry.collect(shard) {
+                let handle = session.id().public_handle();
+                if session.kill(EndReason::Shutdown) {
+                    cut.push(handle);
+                }
+            }
+        }
+        cut.len() > before
     }
 
     /// Asks every session to end, and doesn't wait for it. Returns how many were asked.

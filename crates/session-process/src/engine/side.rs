@@ -23,6 +23,13 @@ pub(crate) struct Side {
     extras: Option<Box<Extras>>,
 }
 
+/// What came of a [`kill`](Side::kill).
+pub(crate) struct Killed {
+    /// It had neither been killed nor ended before.
+    pub(crate) first: bool,
+    pub(crate) task: Option<AbortHandle>,
+}
+
 #[derive(Default)]
 pub(crate) struct Extras {
     /// The task that holds the run right, when it has been spawned.
@@ -80,9 +87,11 @@ impl Side {
     }
 
     /// From now on no task may run. The one that does, to be aborted.
-    pub(crate) fn kill(&mut self) -> Option<AbortHandle> {
+    pub(crate) fn kill(&mut self) -> Killed {
+        let first = !self.killed && self.ended.is_none();
         self.killed = true;
-        self.extras.as_mut()?.run.take()
+        let task = self.extras.as_mut().and_then(|extras| extras.run.take());
+        Killed { first, task }
     }
 
     pub(crate) fn extras(&mut self) -> &mut Extras {
@@ -263,7 +272,8 @@ mod tests {
     async fn a_session_that_is_killed_while_its_task_is_being_spawned_has_it_aborted() {
         let mut side = Side::default();
         let run = side.announce_run().expect("it is not killed yet");
-        assert!(side.kill().is_none(), "there is no task yet");
+        let killed = side.kill();
+        assert!(killed.first && killed.task.is_none(), "there is no task yet");
         assert!(side.keep_run(run, task()).is_some());
         assert!(side.announce_run().is_none(), "nor may another run");
     }
@@ -275,7 +285,7 @@ mod tests {
         side.run_is_over(run);
         assert!(side.keep_run(run, task()).is_none());
         assert!(side.peek().is_none(), "it costs an idle session nothing");
-        assert!(side.kill().is_none());
+        assert!(side.kill().task.is_none());
     }
 
     #[tokio::test]

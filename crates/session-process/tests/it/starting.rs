@@ -2,7 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
-use session_process::{Context, Init, InitError, Process, Sessions, StartError};
+use session_process::{CallError, Context, Init, InitError, Process, Sessions, StartError};
 use testkit::Gate;
 
 use crate::support::*;
@@ -65,6 +65,35 @@ async fn ten_thousand_tasks_that_start_one_id_make_one_process() {
         assert_eq!(first, 1, "one of them started it");
         assert_eq!(told.begun.load(Ordering::Relaxed), 1, "one init");
         assert_eq!(sessions.stats().started, 1);
+    }
+}
+
+#[tokio::test]
+async fn those_who_wait_for_a_start_take_up_no_place_of_a_message() {
+    let sessions = Sessions::<Witness>::builder().mailbox_capacity(1).build().unwrap();
+    let (mut told, _ends) = told();
+    let gate = Gate::new();
+    told.init = Some(gate.clone());
+    let a = id("a");
+    let mut starters: Vec<_> = (0..100)
+        .map(|_| Box::pin(sessions.start_with(&a, told.clone())))
+        .collect();
+    for starter in &mut starters {
+        assert!(poll_once(starter.as_mut()).await.is_pending());
+    }
+    gate.reached().await;
+    let mut called = Box::pin(sessions.call(&a, Ping));
+    assert!(poll_once(called.as_mut()).await.is_pending(), "it has the one place");
+    let refused = sessions.call(&a, Ping).await.unwrap_err();
+    assert!(matches!(refused, CallError::MailboxFull { capacity: 1, .. }));
+    // One that gives up leaves its place to the next.
+    drop(called);
+    let mut called = Box::pin(sessions.call(&a, Ping));
+    assert!(poll_once(called.as_mut()).await.is_pending());
+    gate.open();
+    called.await.unwrap();
+    for starter in starters {
+        starter.await.unwrap();
     }
 }
 

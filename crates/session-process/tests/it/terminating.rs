@@ -1,6 +1,14 @@
 //! Ends: asked for, stopped from within, killed, and raced.
 
-use std::time::Duration;
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::{self, Waker},
+    time::Duration,
+};
 
 use session_process::{Context, EndReason, Init, InitError, Process, Sessions};
 use testkit::Gate;
@@ -229,4 +237,57 @@ async fn arguments_that_panic_when_dropped_stop_nobody_who_ends_many() {
     crowd("shut").await;
     let report = sessions.shutdown(Duration::from_secs(10)).await;
     assert_eq!((report.ended, report.cut.len()), (50, 0));
+}
+
+/// Arguments that take long to be dropped: until another thread has tried to start their session.
+#[derive(Clone)]
+struct Dawdles {
+    sessions: Sessions<Dawdler>,
+    armed: Arc<AtomicBool>,
+    waited: Arc<AtomicBool>,
+}
+
+struct Dawdler;
+
+impl Process for Dawdler {}
+
+impl Init<Dawdles> for Dawdler {
+    async fn init(_: Dawdles, _: &mut Context<Self>) -> Result<Self, InitError> {
+        Ok(Self)
+    }
+}
+
+impl Drop for Dawdles {
+    fn drop(&mut self) {
+        if !self.armed.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        let (again, runtime) = (self.clone(), tokio::runtime::Handle::current());
+        let start = move || {
+            let _in = runtime.enter();
+            let (sessions, id) = (again.sessions.clone(), id("a"));
+            let start = pin!(sessions.start_with(&id, again));
+            start.poll(&mut task::Context::from_waker(Waker::noop())).is_pending()
+        };
+        let waits = std::thread::spawn(start).join().unwrap();
+        self.waited.store(waits, Ordering::Relaxed);
+    }
+}
+
+#[tokio::test]
+async fn a_start_waits_for_the_end_also_while_the_arguments_are_dropped() {
+    let (sessions, _clock) = with_clock::<Dawdler>(|builder| builder);
+    let args = Dawdles {
+        sessions: sessions.clone(),
+        armed: Arc::default(),
+        waited: Arc::default(),
+    };
+    sessions.start_with(&id("a"), args.clone()).await.unwrap();
+    args.armed.store(true, Ordering::Relaxed);
+    sessions.terminate(&id("a")).await.unwrap();
+    assert!(
+        args.waited.load(Ordering::Relaxed),
+        "it neither failed nor went round in circles"
+    );
+    assert!(sessions.start_with(&id("a"), args.clone()).await.unwrap());
 }

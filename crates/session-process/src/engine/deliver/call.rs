@@ -49,7 +49,7 @@ where
 async fn come_of<P, M>(
     engine: &Arc<Engine>,
     id: &SessionId,
-    attempt: Attempt<M, P::Reply>,
+    attempt: Attempt<P, M>,
     within: Duration,
     begun: Option<Instant>,
 ) -> Result<P::Reply, CallError<M>>
@@ -153,7 +153,7 @@ pub(in crate::engine) fn not_awake<M>(id: SessionId, within: Duration, message: 
 
 /// Brings a call to its session.
 #[inline]
-fn bring<P, M>(engine: &Engine, id: &SessionId, message: M) -> Attempt<M, P::Reply>
+fn bring<P, M>(engine: &Engine, id: &SessionId, message: M) -> Attempt<P, M>
 where
     P: Handle<M>,
     M: Send + 'static,
@@ -168,7 +168,7 @@ where
 async fn answer<P, M>(
     engine: &Engine,
     id: &SessionId,
-    attempt: Attempt<M, P::Reply>,
+    attempt: Attempt<P, M>,
     within: Duration,
     deadline: u64,
 ) -> Result<P::Reply, CallError<M>>
@@ -176,10 +176,10 @@ where
     P: Handle<M>,
     M: Send + 'static,
 {
-    let queued = match attempt {
+    let (session, queued) = match attempt {
         Attempt::Replied(Reply { value, gate: None }) => return Ok(value),
         Attempt::Replied(reply) => return Box::pin(durable(engine, id, reply, within, deadline)).await,
-        Attempt::Waiting(queued) => queued,
+        Attempt::Waiting(session, queued) => (session, queued),
         Attempt::Sent => unreachable!("a call waits"),
         Attempt::Panicked => {
             return Err(CallError::Crashed {
@@ -206,7 +206,7 @@ where
             });
         }
     };
-    let reply = reply(engine, queued, deadline)
+    let reply = reply(&*session, queued, deadline)
         .await
         .map_err(|no_reply| match no_reply {
             NoReply::Timeout(message) => CallError::Timeout {
@@ -265,7 +265,7 @@ pub(crate) async fn settled<P: Process, M>(
     if !session.post(Arc::new(Look(Arc::clone(&queued)))) {
         return Err(gone());
     }
-    match reply(engine, queued, deadline).await {
+    match reply(&*session, queued, deadline).await {
         Ok(reply) => durable(engine, id, reply, within, deadline).await,
         Err(NoReply::Timeout(_)) => Err(CallError::Timeout {
             id: id.clone(),
@@ -294,5 +294,9 @@ impl<P: Process> Envelope<P> for Look {
 
     fn frame(&self) -> Option<Arc<Frame>> {
         self.0.frame.clone()
+    }
+
+    fn is_gone(&self) -> bool {
+        self.0.was_taken_back()
     }
 }

@@ -49,7 +49,7 @@ where
     };
     match attempt(session, message, Sender::Cast) {
         // A panic is the process's affair; the message was delivered.
-        Attempt::Replied(_) | Attempt::Waiting(_) | Attempt::Sent | Attempt::Panicked => Ok(()),
+        Attempt::Replied(_) | Attempt::Waiting(..) | Attempt::Sent | Attempt::Panicked => Ok(()),
         Attempt::Refused(refusal, message) => Err((refusal, message)),
     }
 }
@@ -57,11 +57,11 @@ where
 #[cold]
 fn cast_error<P: Process, M>(engine: &Engine, id: &SessionId, why: Refusal, message: M) -> CastError<M> {
     match why {
-        // A cast to oneself is none: nobody waits.
-        Refusal::NotStarted | Refusal::SelfCall => CastError::NotStarted {
+        Refusal::NotStarted => CastError::NotStarted {
             id: id.clone(),
             message,
         },
+        Refusal::SelfCall => unreachable!("a cast to oneself is none: nobody waits"),
         Refusal::WrongProcess => CastError::WrongProcess {
             expected: type_name::<P>(),
             found: process_of(engine, id),
@@ -84,7 +84,7 @@ where
     M: Send + 'static,
 {
     match attempt(session, message, Sender::Itself) {
-        Attempt::Waiting(queued) => {
+        Attempt::Waiting(_session, queued) => {
             let outcome = poll_fn(|cx| queued.ticket.poll(cx)).await;
             let handled = outcome.is_ok();
             let _ = drop_quietly(outcome);

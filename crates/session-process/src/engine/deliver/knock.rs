@@ -9,7 +9,6 @@ use super::{
 use crate::{
     Process,
     engine::{
-        Engine,
         chain::{self, Frame},
         run::Run,
         session::{Envelope, Failure, Session},
@@ -26,7 +25,7 @@ pub(in crate::engine) async fn started<P: Process>(session: &Arc<Session<P>>, de
     if !session.post(Arc::new(Knock(Arc::clone(&queued)))) {
         return Started::Closed;
     }
-    match reply(&session.engine, queued, deadline).await {
+    match reply(&**session, queued, deadline).await {
         Ok(_) => Started::Yes,
         Err(NoReply::Timeout(_)) => Started::Timeout,
         Err(NoReply::Failed(failure, _)) => Started::Failed(failure),
@@ -54,15 +53,19 @@ impl<P: Process> Envelope<P> for Knock {
     fn refuse(&self, why: Failure) {
         self.0.fail(why);
     }
+
+    fn is_gone(&self) -> bool {
+        self.0.was_taken_back()
+    }
 }
 
 /// The wait of a start for its own `init`, which goes on in a task.
-pub(in crate::engine) async fn init_done(
-    engine: &Engine,
+pub(in crate::engine) async fn init_done<P: Process>(
+    session: &Session<P>,
     ticket: Arc<InitTicket>,
     deadline: u64,
 ) -> Option<Result<(), Failure>> {
-    match reply(engine, ticket.0.clone(), deadline).await {
+    match reply(session, ticket.0.clone(), deadline).await {
         Ok(_) => Some(Ok(())),
         Err(NoReply::Timeout(_)) => None,
         Err(NoReply::Failed(failure, _)) => Some(Err(failure)),

@@ -12,12 +12,7 @@ mod knock;
 mod queued;
 mod wait;
 
-use std::{
-    cell::Cell,
-    future::poll_fn,
-    pin::pin,
-    sync::{Arc, atomic::Ordering},
-};
+use std::{cell::Cell, future::poll_fn, pin::pin, sync::Arc};
 
 use self::queued::Reply;
 pub(super) use self::{
@@ -149,10 +144,10 @@ where
     Handled { session, outcome }
 }
 
-enum Attempt<M, R> {
-    Replied(Reply<R>),
+enum Attempt<P: Handle<M>, M: Send + 'static> {
+    Replied(Reply<P::Reply>),
     /// The reply will be in the ticket.
-    Waiting(Arc<Queued<M, R>>),
+    Waiting(Arc<Session<P>>, Arc<Queued<M, P::Reply>>),
     /// Delivered; nobody waits.
     Sent,
     Refused(Refusal, M),
@@ -167,7 +162,7 @@ enum Refusal {
     SelfCall,
 }
 
-fn attempt<P, M>(session: Arc<Session<P>>, message: M, sender: Sender) -> Attempt<M, P::Reply>
+fn attempt<P, M>(session: Arc<Session<P>>, message: M, sender: Sender) -> Attempt<P, M>
 where
     P: Handle<M>,
     M: Send + 'static,
@@ -191,7 +186,7 @@ where
 }
 
 /// Handles a message in this poll. The caller holds the run right.
-fn handle_here<P, M>(session: Arc<Session<P>>, message: M, sender: Sender) -> Attempt<M, P::Reply>
+fn handle_here<P, M>(session: Arc<Session<P>>, message: M, sender: Sender) -> Attempt<P, M>
 where
     P: Handle<M>,
     M: Send + 'static,
@@ -252,7 +247,7 @@ where
     let turn = Turn::at(Arc::clone(&session), Arc::clone(&queued) as Arc<dyn Envelope<P>>);
     let run = Guarded::new(address, frame, run);
     session.spawn(go_on(turn, run, Arc::clone(&queued), sender));
-    Attempt::Waiting(queued)
+    Attempt::Waiting(session, queued)
 }
 
 fn handed_over<P: Process>() -> Arc<Session<P>> {
@@ -303,7 +298,7 @@ where
 }
 
 /// Leaves a message in the mailbox.
-fn leave<P, M>(session: Arc<Session<P>>, message: M, sender: Sender) -> Attempt<M, P::Reply>
+fn leave<P, M>(session: Arc<Session<P>>, message: M, sender: Sender) -> Attempt<P, M>
 where
     P: Handle<M>,
     M: Send + 'static,
@@ -323,20 +318,12 @@ where
         frame,
         is_use: sender.is_use(),
     });
-    let capacity = match sender {
-        Sender::Itself => usize::MAX,
-        _ => session.engine.config.mailbox_capacity,
+    let bound = match sender {
+        Sender::Itself => None,
+        _ => Some(session.engine.config.mailbox_capacity),
     };
-    let mut push = session
-        .mailbox()
-        .push(Arc::clone(&queued) as Arc<dyn Envelope<P>>, capacity);
-    if let Push::Full(envelope) = push {
-        // Messages whose senders took them back still have their places.
-        let withdrawn = session.engine.withdrawn.load(Ordering::Acquire);
-        session.mailbox().clear_out(withdrawn, |envelope| !envelope.is_gone());
-        push = session.mailbox().push(envelope, capacity);
-    }
-    let refusal = match push {
+    let envelope = Arc::clone(&queued) as Arc<dyn Envelope<P>>;
+    let refusal = match session.mailbox().push(envelope, bound) {
         Push::Queued => None,
         Push::Begin => {
             // Nobody ran, so the session may have idled out before this message came.
@@ -349,7 +336,7 @@ where
                 }
                 None => run::spawn_drain(Turn::new(Arc::clone(&session))),
                 Some(expiry) => {
-                    // `None`: whoever ends the session just now has refused it already, and the ticket says so.
+                    // `None`: whoever ends the session just now has refused it already, and a call's ticket says so.
                     let message = queued.ticket.open();
                     session.close(EndReason::Expired(expiry), Leftover::Refuse);
                     Arc::clone(&session).proceed();
@@ -372,7 +359,7 @@ where
     }
     match sender {
         Sender::Cast | Sender::Broadcast => Attempt::Sent,
-        Sender::Call | Sender::Itself => Attempt::Waiting(queued),
+        Sender::Call | Sender::Itself => Attempt::Waiting(session, queued),
     }
 }
 

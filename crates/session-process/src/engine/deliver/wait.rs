@@ -1,39 +1,37 @@
 //! Waiting for a reply, until a deadline.
 
-use std::{
-    future::poll_fn,
-    sync::{Arc, atomic::Ordering},
-    task::Poll,
-};
+use std::{future::poll_fn, sync::Arc, task::Poll};
 
 use super::queued::{Queued, Reply};
-use crate::engine::{
-    Engine,
-    session::Failure,
-    ticket::{Outcome, Ticket, Withdrawn},
+use crate::{
+    Process,
+    engine::{
+        session::{Failure, Session},
+        ticket::{Outcome, Ticket, Withdrawn},
+    },
 };
 
-/// Waits for a reply, until `deadline`.
-pub(in crate::engine) async fn reply<M, R>(
-    engine: &Engine,
+/// Waits for a reply of `session`, until `deadline`.
+pub(in crate::engine) async fn reply<P: Process, M, R>(
+    session: &Session<P>,
     queued: Arc<Queued<M, R>>,
     deadline: u64,
 ) -> Result<Reply<R>, NoReply<M>> {
     let mut wait = Wait {
-        engine,
+        session,
         queued: Some(&queued),
     };
     let outcome = match patience(&queued.ticket).await {
         Some(outcome) => Some(outcome),
         None => {
             let reply = poll_fn(|cx| queued.ticket.poll(cx));
-            engine.clock.before(deadline, reply).await
+            session.engine.clock.before(deadline, reply).await
         }
     };
     wait.over();
     let outcome = match outcome {
         Some(outcome) => outcome,
-        None => match withdraw(engine, &queued) {
+        None => match withdraw(session, &queued) {
             Withdrawn::NotBegun(message) => return Err(NoReply::Timeout(Some(message))),
             Withdrawn::Begun => return Err(NoReply::Timeout(None)),
             // It came at the last moment.
@@ -67,12 +65,12 @@ pub(in crate::engine) enum NoReply<M> {
 }
 
 /// The caller's side of a wait: dropped before its time, it takes the message back.
-struct Wait<'a, M, R> {
-    engine: &'a Engine,
+struct Wait<'a, P: Process, M, R> {
+    session: &'a Session<P>,
     queued: Option<&'a Queued<M, R>>,
 }
 
-impl<M, R> Wait<'_, M, R> {
+impl<P: Process, M, R> Wait<'_, P, M, R> {
     fn over(&mut self) {
         if let Some(frame) = self.queued.take().and_then(|queued| queued.frame.as_ref()) {
             frame.caller_left();
@@ -80,18 +78,20 @@ impl<M, R> Wait<'_, M, R> {
     }
 }
 
-impl<M, R> Drop for Wait<'_, M, R> {
+impl<P: Process, M, R> Drop for Wait<'_, P, M, R> {
     fn drop(&mut self) {
         if let Some(queued) = self.queued {
             self.over();
-            drop(withdraw(self.engine, queued));
+            drop(withdraw(self.session, queued));
         }
     }
 }
 
-fn withdraw<M, R>(engine: &Engine, queued: &Queued<M, R>) -> Withdrawn<M, Reply<R>, Failure> {
+fn withdraw<P: Process, M, R>(session: &Session<P>, queued: &Queued<M, R>) -> Withdrawn<M, Reply<R>, Failure> {
     let withdrawn = queued.ticket.withdraw();
-    // After it, so that who reads the new count finds the message gone.
-    engine.withdrawn.fetch_add(1, Ordering::Release);
+    // After it, so that who is told finds the message gone.
+    if matches!(withdrawn, Withdrawn::NotBegun(_)) {
+        session.mailbox().withdrawn();
+    }
     withdrawn
 }
