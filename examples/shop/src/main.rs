@@ -12,18 +12,32 @@ use std::{
     process::ExitCode,
 };
 
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::EnvFilter;
+
 use self::options::Command;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    tracing_subscriber::fmt().with_writer(io::stderr).init();
+    // Every event of a session is a record: `RUST_LOG=session_process=debug` shows them.
+    let filter = EnvFilter::builder()
+        .with_default_directive(LevelFilter::INFO.into())
+        .from_env_lossy();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .init();
     match run().await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let mut line = format!("shop: {error}");
             let mut cause = error.source();
             while let Some(source) = cause {
-                line += &format!(": {source}");
+                let text = source.to_string();
+                // Some errors say in their own text what caused them.
+                if !line.ends_with(&text) {
+                    line += &format!(": {text}");
+                }
                 cause = source.source();
             }
             let _ = writeln!(io::stderr(), "{line}");

@@ -1,6 +1,8 @@
 //! What the program is asked to do.
 
 use std::{
+    error::Error,
+    fmt,
     net::{IpAddr, SocketAddr},
     path::PathBuf,
 };
@@ -21,6 +23,8 @@ Usage: shop [--host ADDRESS] [--port N] [--data DIR] [--store STORE] [--develope
                   postgres://USER:PASSWORD@HOST/DATABASE: shared by all shops that are given it
   --developer     a page that shows what happened in your session: /developer
   --help          this text
+
+RUST_LOG says what is logged (default: info; session_process=debug: each session's beginning and end)
 
 cluster: two shops on ports N and N + 1, with a PostgreSQL server of their own that goes with them
 
@@ -57,7 +61,25 @@ pub(crate) struct Nodes {
     pub(crate) until_stdin_ends: bool,
 }
 
-pub(crate) fn read() -> Result<Command, lexopt::Error> {
+/// An option that is wrong, and where to look.
+#[derive(Debug)]
+pub(crate) struct Wrong(String);
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} (`shop --help` says what there is)", self.0)
+    }
+}
+
+impl Error for Wrong {}
+
+impl From<lexopt::Error> for Wrong {
+    fn from(error: lexopt::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+pub(crate) fn read() -> Result<Command, Wrong> {
     let (mut host, mut port) = (IpAddr::from([127, 0, 0, 1]), 3000);
     let (mut data, mut store) = (None::<PathBuf>, None);
     let (mut cluster, mut developer, mut until_stdin_ends) = (false, false, false);
@@ -65,19 +87,20 @@ pub(crate) fn read() -> Result<Command, lexopt::Error> {
     while let Some(argument) = arguments.next()? {
         match argument {
             Value(word) if word == "cluster" && !cluster => cluster = true,
-            Long("host") => host = arguments.value()?.parse()?,
-            Short('p') | Long("port") => port = arguments.value()?.parse()?,
+            Long("host") => host = value("--host", &mut arguments, |text| text.parse())?,
+            Short('p') | Long("port") => port = value("--port", &mut arguments, |text| text.parse())?,
             Long("data") => data = Some(arguments.value()?.into()),
-            Long("store") => store = Some(arguments.value()?.parse_with(parse_store)?),
+            Long("store") => store = Some(value("--store", &mut arguments, parse_store)?),
             Long("developer") => developer = true,
             Long("until-stdin-ends") => until_stdin_ends = true,
             Short('h') | Long("help") => return Ok(Command::Help),
-            _ => return Err(argument.unexpected()),
+            _ => return Err(argument.unexpected().into()),
         }
     }
     if cluster {
         if store.is_some() || data.is_some() {
-            return Err("a cluster has a store of its own; for another, start two shops with the same --store".into());
+            let why = "a cluster has a store of its own; for another, start two shops with the same --store";
+            return Err(Wrong(why.to_owned()));
         }
         return Ok(Command::Cluster(Nodes {
             host,
@@ -93,6 +116,16 @@ pub(crate) fn read() -> Result<Command, lexopt::Error> {
         developer,
         until_stdin_ends,
     }))
+}
+
+/// The value of an option, which an error names. Never the value itself: it may hold a password.
+fn value<T, E: fmt::Display>(
+    option: &str,
+    arguments: &mut lexopt::Parser,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> Result<T, Wrong> {
+    let text = arguments.value()?.string()?;
+    parse(&text).map_err(|error| Wrong(format!("{option}: {error}")))
 }
 
 fn parse_store(text: &str) -> Result<Store, &'static str> {

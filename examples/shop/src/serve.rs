@@ -62,6 +62,14 @@ impl Open {
         }
     }
 
+    /// What becomes of a session when the program stops.
+    fn puts_them(&self) -> &'static str {
+        match self {
+            Self::Memory => "ended",
+            Self::Sqlite(_) | Self::Postgres(_) => "saved",
+        }
+    }
+
     async fn shutdown(self) {
         match self {
             Self::Memory => {}
@@ -111,7 +119,8 @@ pub(crate) async fn run(options: Options) -> Result<(), Box<dyn Error>> {
         1 => "1 session".to_owned(),
         many => format!("{many} sessions"),
     };
-    say(format_args!("stopped: {ended} ended, {} cut off", report.cut.len()))?;
+    let put = store.puts_them();
+    say(format_args!("stopped: {ended} {put}, {} cut off", report.cut.len()))?;
     for session in report.cut {
         say(format_args!("cut off: {session}"))?;
     }

@@ -60,6 +60,12 @@ pub(super) fn write(event: &Event) {
             error,
         } => error!(target: TARGET, %session, process, error, "terminate hook failed"),
         Event::Saved { session, process, took } => trace!(target: TARGET, %session, process, ?took, "state saved"),
+        // What two nodes are there for, and what the caller is told; no affair of whoever watches over the server.
+        Event::SaveFailed {
+            session,
+            process,
+            error: error @ "conflict",
+        } => debug!(target: TARGET, %session, process, error, "state not saved"),
         Event::SaveFailed {
             session,
             process,

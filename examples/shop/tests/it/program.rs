@@ -121,17 +121,25 @@ fn help_is_printed_and_nonsense_refused() {
             .args(arguments)
             .output()
             .unwrap();
-        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+        let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        (output.status.code(), said.concat())
     };
     let (status, text) = run(&["--help"]);
     assert!(status == Some(0) && text.contains("--port N") && text.contains("--store"));
-    for arguments in [
-        &["--port", "many"] as &[_],
-        &["--prot", "1"],
-        &["extra"],
-        &["--store", "disk"],
-        &["--store", "sqlite:"],
+    for (arguments, named) in [
+        (
+            &["--port", "many"] as &[_],
+            "shop: --port: invalid digit found in string (`shop --help`",
+        ),
+        (&["--prot", "1"], "'--prot' (`shop --help`"),
+        (&["extra"], "\"extra\" (`shop --help`"),
+        (&["--store", "disk"], "shop: --store: a store is `memory`"),
+        (&["--store", "sqlite:"], "shop: --store: a store is"),
+        (&["--store", "postgres:secret"], "shop: --store: a store is"),
     ] {
-        assert_eq!(run(arguments).0, Some(1), "{arguments:?}");
+        let (status, said) = run(arguments);
+        assert_eq!(status, Some(1), "{arguments:?}");
+        assert!(said.contains(named) && said.lines().count() == 1, "{said}");
+        assert!(!said.contains("secret"), "{said}");
     }
 }

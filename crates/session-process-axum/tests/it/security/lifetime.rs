@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use session_process::{Config, records::RecordsConfig, store::MemoryStore};
+use session_process::{Attributes, Config, Process, Restart, records::RecordsConfig, store::MemoryStore};
 
 use super::{Node, signed_in, until};
 use crate::support::{Client, app, timed};
@@ -107,6 +107,7 @@ async fn line_22_the_guide_has_the_defaults_that_are_in_force() {
         ("`Builder::sweep_interval`", time(Some(engine.sweep_interval))),
         ("`Builder::call_timeout`", time(Some(engine.call_timeout))),
         ("`Builder::max_sessions`", engine.max_sessions.to_string()),
+        ("`Process::RESTART`", restarts(<Attributes as Process>::RESTART)),
         ("`Builder::rate_limit`", number(engine.rate_limit)),
         ("`Builder::rate_limit_per_key`", number(engine.rate_limit_per_key)),
         ("`RecordsBuilder::sessions_per_user`", per_user.max.to_string()),
@@ -128,6 +129,13 @@ async fn line_22_the_guide_has_the_defaults_that_are_in_force() {
         guide.contains(&format!("`__Host-id`, `{}`", attributes.replace("; ", "`, `"))),
         "{attributes}"
     );
+}
+
+fn restarts(policy: Restart) -> String {
+    match policy {
+        Restart::OnFailure { max_restarts, within } => format!("{max_restarts} in {}", words(within.as_secs())),
+        _ => "none".to_owned(),
+    }
 }
 
 fn words(seconds: u64) -> String {
