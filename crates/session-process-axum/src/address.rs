@@ -9,10 +9,7 @@ pub(crate) fn peer(parts: &Parts) -> Option<String> {
 
     use axum::extract::ConnectInfo;
 
-    let Some(ConnectInfo(peer)) = parts.extensions.get::<ConnectInfo<SocketAddr>>() else {
-        tracing::debug!("no `ConnectInfo<SocketAddr>`: bad session ids of this request are not counted");
-        return None;
-    };
+    let ConnectInfo(peer) = parts.extensions.get::<ConnectInfo<SocketAddr>>()?;
     Some(match peer.ip().to_canonical() {
         IpAddr::V4(address) => address.to_string(),
         IpAddr::V6(address) => {

@@ -1,12 +1,12 @@
 //! [`Error`]: what can go wrong with a session in a request, as a response.
 
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 use axum_core::response::{IntoResponse, Response};
 use http::{HeaderValue, StatusCode, header};
 use session_process::{
     CallError, CastError, EndReason, LoadError, NotStarted, RotateError, SaveError, SessionId, SharedError, StartError,
-    TerminateError, store::StoreError,
+    TerminateError, records::RecordError, store::StoreError,
 };
 
 /// When to come back, where the engine can't tell.
@@ -162,6 +162,15 @@ pub enum Error {
         /// How long ago is recent.
         within: Duration,
     },
+    /// The user has as many sessions as may be: of [`SessionRecords`](session_process::records::SessionRecords).
+    #[error("the user has {max} sessions, and more are not allowed")]
+    OwnerLimit {
+        /// The limit.
+        max: NonZeroU32,
+    },
+    /// Others changed the session's record each time it was tried. Nothing was changed.
+    #[error("others changed the session's record meanwhile")]
+    Contended,
     /// An error of the engine that this version doesn't know.
     #[error("session error: {kind}")]
     Other {
@@ -202,8 +211,9 @@ impl Error {
             Self::NotSaved {
                 source: SaveError::Conflict,
                 ..
-            } => StatusCode::CONFLICT,
-            Self::AuthenticationTooOld { .. } => StatusCode::FORBIDDEN,
+            }
+            | Self::Contended => StatusCode::CONFLICT,
+            Self::AuthenticationTooOld { .. } | Self::OwnerLimit { .. } => StatusCode::FORBIDDEN,
             Self::KeyRateLimit { .. } | Self::TooManyGuesses { .. } => StatusCode::TOO_MANY_REQUESTS,
             Self::MailboxFull { .. } | Self::SessionLimit { .. } | Self::RateLimit { .. } | Self::ShuttingDown => {
                 StatusCode::SERVICE_UNAVAILABLE
@@ -248,7 +258,9 @@ impl Error {
             Self::NotSaved {
                 source: SaveError::Conflict,
                 ..
-            } => "the session was changed elsewhere: repeat",
+            }
+            | Self::Contended => "the session was changed elsewhere: repeat",
+            Self::OwnerLimit { .. } => "too many sessions of this user",
             Self::Store { .. } | Self::NotLoaded { .. } | Self::NotSaved { .. }
                 if self.status() == StatusCode::SERVICE_UNAVAILABLE =>
             {
@@ -394,6 +406,18 @@ impl From<TerminateError> for Error {
             TerminateError::NotStarted { id } => Self::NotStarted { id },
             TerminateError::Store { source, .. } => Self::Store { source },
             _ => Self::Other { kind: "terminate" },
+        }
+    }
+}
+
+impl From<RecordError> for Error {
+    fn from(error: RecordError) -> Self {
+        match error {
+            RecordError::Missing => Self::NoSession,
+            RecordError::Store(source) => Self::Store { source },
+            RecordError::OwnerLimit { max } => Self::OwnerLimit { max },
+            RecordError::Contended { .. } => Self::Contended,
+            error => Self::Other { kind: error.kind() },
         }
     }
 }

@@ -12,7 +12,10 @@ use std::{
     fmt,
     hash::{BuildHasher, RandomState},
     num::NonZeroU32,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -45,7 +48,8 @@ pub struct GuessLimit {
     ids: NonZeroU32,
     within: Duration,
     sources: usize,
-    source: Arc<SourceOf>,
+    /// `None`: the peer's address.
+    source: Option<Arc<SourceOf>>,
 }
 
 type SourceOf = dyn Fn(&Parts) -> Option<String> + Send + Sync;
@@ -57,13 +61,13 @@ impl GuessLimit {
             ids,
             within,
             sources: 10_000,
-            source: Arc::new(crate::address::peer),
+            source: None,
         }
     }
 
     /// What requests are told apart by. `None`: nothing is counted for this request.
     pub fn by(mut self, source: impl Fn(&Parts) -> Option<String> + Send + Sync + 'static) -> Self {
-        self.source = Arc::new(source);
+        self.source = Some(Arc::new(source));
         self
     }
 
@@ -89,6 +93,8 @@ pub(crate) struct Guesses {
     limit: GuessLimit,
     suspects: Cache<String, Arc<Mutex<Suspect>>>,
     hasher: RandomState,
+    /// There was no address, and nothing else is asked for.
+    warned: AtomicBool,
 }
 
 /// What one source has presented since the first of it.
@@ -113,12 +119,26 @@ impl Guesses {
         Self {
             suspects: Cache::new(limit.sources.max(1)),
             hasher: RandomState::new(),
+            warned: AtomicBool::new(false),
             limit,
         }
     }
 
     pub(crate) fn source_of(&self, parts: &Parts) -> Option<Box<str>> {
-        (self.limit.source)(parts).map(String::into_boxed_str)
+        let source = match &self.limit.source {
+            Some(source) => source(parts),
+            None => {
+                let peer = crate::address::peer(parts);
+                if peer.is_none() && !self.warned.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(
+                        "session ids that are guessed are not counted: there is no `ConnectInfo<SocketAddr>`; serve with \
+                         `into_make_service_with_connect_info`, or say `GuessLimit::by`"
+                    );
+                }
+                peer
+            }
+        };
+        source.map(String::into_boxed_str)
     }
 
     /// Stands for a value without telling it.

@@ -14,6 +14,7 @@ pub(crate) const APPLICATION_ID: i32 = i32::from_be_bytes(*b"SesP");
 const STEPS: &[(&str, &str)] = &[
     ("0001_sessions", include_str!("../sql/0001_sessions.sql")),
     ("0002_first_keys", include_str!("../sql/0002_first_keys.sql")),
+    ("0003_older_shells", include_str!("../sql/0003_older_shells.sql")),
 ];
 
 /// Makes the schema, or takes the steps that are missing, all in one transaction.

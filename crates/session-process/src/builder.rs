@@ -1,11 +1,18 @@
 //! [`Builder`]: from limits to a running engine.
 
-use std::{any::TypeId, fmt, marker::PhantomData, sync::Arc, time::Duration};
+use std::{
+    any::{TypeId, type_name},
+    fmt,
+    marker::PhantomData,
+    sync::Arc,
+    time::Duration,
+};
 
 use crate::{
     Attributes, BuildError, Config, Process, Sessions,
     clock::Clock,
     engine::{Engine, Extensions},
+    events,
     records::SessionRecords,
 };
 
@@ -144,7 +151,7 @@ impl<P: Process> Builder<P> {
     /// Builds the engine and starts its sweeper.
     ///
     /// # Errors
-    /// [`BuildError`] if there is no tokio runtime, or a limit is zero.
+    /// [`BuildError`] if there is no tokio runtime, a limit is zero, or an option needs [`records`](Self::records).
     pub fn build(self) -> Result<Sessions<P>, BuildError> {
         let config = self.config;
         let zero = |option, hint| Err(BuildError::Zero { option, hint });
@@ -180,6 +187,14 @@ impl<P: Process> Builder<P> {
             if duration.is_zero() {
                 return zero(option, "nothing can be done in no time");
             }
+        }
+        if self.records.is_none() && config.sleep_after.is_some() {
+            return Err(BuildError::NoRecords { option: "sleep_after" });
+        }
+        // Attributes are durable wherever there are records, and nobody asked for it.
+        let asked_for = P::DURABILITY.0.is_some() && TypeId::of::<P>() != TypeId::of::<Attributes>();
+        if self.records.is_none() && asked_for {
+            events::warn_of_no_records(type_name::<P>());
         }
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
         let clock = self.clock.unwrap_or_else(|| Clock::system(runtime.clone()));

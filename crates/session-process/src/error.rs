@@ -497,4 +497,10 @@ pub enum BuildError {
         /// What to do instead.
         hint: &'static str,
     },
+    /// An option that has no effect without [`records`](crate::Builder::records).
+    #[error("`{option}` needs `records`: without a store there is nothing to sleep in")]
+    NoRecords {
+        /// The option.
+        option: &'static str,
+    },
 }

@@ -63,7 +63,7 @@ pub use self::{
 use crate::{
     Config, Process, SessionId, StartError,
     clock::Clock,
-    events::{Event, Events},
+    events::{self, Event, Events},
     limits::{KeyedRate, Refused, SlidingWindow},
     records::SessionRecords,
     store::SessionKey,
@@ -259,10 +259,15 @@ pub(crate) struct Owner(pub(crate) Arc<Engine>);
 impl Drop for Owner {
     fn drop(&mut self) {
         self.0.closing.store(true, Ordering::Release);
+        let mut unsaved = 0usize;
         // The sweeper holds the engine weakly, and ends by itself.
         for session in self.0.registry.clear() {
+            unsaved += usize::from(session.is_unsaved());
             // One process whose drop panics must not keep the others.
             let _ = guard::drop_quietly(session);
+        }
+        if unsaved > 0 {
+            events::warn_of_unsaved(unsaved);
         }
     }
 }

@@ -433,6 +433,8 @@ pub(crate) trait AnySession: Any + Send + Sync {
     fn in_chain(&self) -> bool;
     /// Where its state is kept, if it is.
     fn kept(&self) -> Option<Arc<Kept>>;
+    /// It has changes that are not in the store yet, and nobody works on it.
+    fn is_unsaved(&self) -> bool;
     /// Its record has this version now, which may be the work of another node. `None`: it may be anything.
     fn heard(self: Arc<Self>, version: Option<Version>);
     /// When the sweeper has something to do here: it expires, or goes to sleep.
@@ -619,6 +621,11 @@ impl<P: Process> AnySession for Session<P> {
             (Some(_), Some(after)) => self.life().expires_at().min(self.life().idle_since(nanos(after))),
             _ => self.life().expires_at(),
         }
+    }
+
+    fn is_unsaved(&self) -> bool {
+        let core = self.core.try_borrow_mut();
+        core.is_ok_and(|mut core| keep::is_unsaved(core.get_mut()))
     }
 
     fn sleep(self: Arc<Self>, now: u64) -> bool {

@@ -13,6 +13,7 @@ use std::sync::{
 use tokio::sync::broadcast;
 
 pub use self::event::{Event, RefusedId};
+pub(crate) use self::trace::{warn_of_no_records, warn_of_unsaved};
 
 /// Events that a slow subscriber may be behind before it loses the oldest.
 const BACKLOG: usize = 1024;

@@ -17,6 +17,22 @@ pub(super) fn any_enabled() -> bool {
     enabled!(target: TARGET, Level::ERROR)
 }
 
+/// No event: nobody can have subscribed yet.
+pub(crate) fn warn_of_no_records(process: &'static str) {
+    warn!(
+        target: TARGET,
+        process, "a durable process in an engine without records: its sessions end with the program"
+    );
+}
+
+/// No event: who drops an engine is its last user.
+pub(crate) fn warn_of_unsaved(sessions: usize) {
+    warn!(
+        target: TARGET,
+        sessions, "an engine was dropped without `shutdown`, and sessions had changes that were not saved yet: they are lost"
+    );
+}
+
 pub(super) fn write(event: &Event) {
     match event {
         Event::Started { session, process, took } => {

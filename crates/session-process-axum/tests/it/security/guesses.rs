@@ -172,3 +172,15 @@ async fn line_39_the_application_can_say_what_requests_are_told_apart_by() {
         assert_eq!(look(None).await, 200, "nobody to count for");
     }
 }
+
+#[tokio::test]
+async fn line_39_where_no_address_is_known_a_warning_says_once_that_nothing_is_counted() {
+    let (log, _guard) = testkit::capture_tracing();
+    let node = node(Arc::new(Fickle::default()));
+    for _ in 0..10 {
+        let mut client = Client::with_id(&node.app, &SessionId::generate());
+        assert_eq!(client.get("/look").await.status, 200);
+    }
+    assert_eq!(log.text().matches("WARN").count(), 1, "{}", log.text());
+    assert!(log.text().contains("into_make_service_with_connect_info"));
+}

@@ -182,6 +182,12 @@ pub(super) fn pending<P: Process>(core: &Core<P>) -> Option<Arc<Batch>> {
     keep.newest().filter(|_| *pace == Pace::Through)
 }
 
+/// There are changes that the store hasn't.
+pub(super) fn is_unsaved<P: Process>(core: &Core<P>) -> bool {
+    let keep = core.beside.as_deref().and_then(|beside| beside.keep.as_ref());
+    keep.is_some_and(|keep| keep.newest().is_some())
+}
+
 fn note_use<P: Process>(session: &Session<P>, keep: &mut Keep) {
     let now = session.engine.now();
     if now.saturating_sub(keep.noted) < nanos(NOTE_EVERY) {

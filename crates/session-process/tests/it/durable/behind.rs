@@ -142,3 +142,33 @@ async fn nor_does_it_at_a_shutdown() {
     let _ = node.sessions.shutdown(MINUTE).await;
     assert_eq!(node.stored(&id).await.unwrap(), r#"{"count":2}"#);
 }
+
+#[tokio::test]
+async fn an_engine_that_is_dropped_with_changes_that_are_not_saved_warns() {
+    let (log, _guard) = testkit::capture_tracing();
+    for (change, shut_down, warns) in [(true, false, true), (true, true, false), (false, false, false)] {
+        let (node, id) = started().await;
+        if change {
+            node.sessions.call(&id, Add(1)).await.unwrap();
+        }
+        if shut_down {
+            let _ = node.sessions.shutdown(MINUTE).await;
+        }
+        let before = log.text().len();
+        drop(node);
+        let said = log.text()[before..].contains("dropped without `shutdown`");
+        assert_eq!(said, warns, "changed: {change}, shut down: {shut_down}");
+    }
+}
+
+#[tokio::test]
+async fn a_durable_process_without_records_warns_and_its_sleep_is_refused() {
+    let (log, _guard) = testkit::capture_tracing();
+    let built = Sessions::<Notes>::builder().build();
+    assert!(built.is_ok() && log.text().contains("without records"));
+    let error = Sessions::<Notes>::builder().sleep_after(MINUTE).build().unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "`sleep_after` needs `records`: without a store there is nothing to sleep in"
+    );
+}
