@@ -86,6 +86,12 @@ fn of_two_who_insert_one_id_one_does() {
     });
 }
 
+/// As `rotate::in_memory` does.
+fn rotate(registry: &Registry, from: &SessionId, to: &SessionId) -> bool {
+    let session = registry.get(from);
+    session.is_some_and(|session| registry.rotate(&session, from, to).is_ok())
+}
+
 #[test]
 fn the_last_place_is_given_once() {
     model(|| {
@@ -109,7 +115,7 @@ fn a_session_that_is_rotated_while_it_ends_leaves_nothing_behind() {
         let session = registry.get(&A).expect("just inserted");
         let rotator = {
             let registry = registry.clone();
-            thread::spawn(move || registry.rotate(&A, &B).is_ok())
+            thread::spawn(move || rotate(&registry, &A, &B))
         };
         registry.remove(&*session);
         rotator.join().unwrap();
@@ -125,7 +131,7 @@ fn a_session_that_is_rotated_is_always_found_under_one_of_its_ids() {
         insert(&registry, &A, 10);
         let rotator = {
             let registry = registry.clone();
-            thread::spawn(move || assert!(registry.rotate(&A, &B).is_ok()))
+            thread::spawn(move || assert!(rotate(&registry, &A, &B)))
         };
         // In this order: the old id is dead only once the new one lives.
         let old = registry.get(&A).is_some();
@@ -147,9 +153,9 @@ fn two_rotations_in_opposite_directions_get_done() {
         insert(&registry, &there, 10);
         let rotator = {
             let (registry, there, back) = (registry.clone(), there.clone(), back.clone());
-            thread::spawn(move || assert!(registry.rotate(&there, &back).is_ok()))
+            thread::spawn(move || assert!(rotate(&registry, &there, &back)))
         };
-        assert!(registry.rotate(&A, &forth).is_ok());
+        assert!(rotate(&registry, &A, &forth));
         rotator.join().unwrap();
         assert!(registry.get(&A).is_none() && registry.get(&there).is_none());
         assert!(registry.get(&back).is_some() && registry.get(&forth).is_some());
@@ -167,11 +173,36 @@ fn of_a_rotation_within_a_shard_and_a_start_one_gets_the_new_id() {
             let (registry, new) = (registry.clone(), new.clone());
             thread::spawn(move || insert(&registry, &new, 10).expect("there is room"))
         };
-        let rotated = registry.rotate(&A, &new).is_ok();
+        let rotated = rotate(&registry, &A, &new);
         let started = starter.join().unwrap();
         assert!(rotated != started, "one of the two");
         assert_eq!(registry.get(&A).is_some(), !rotated);
         assert!(registry.get(&new).is_some());
         assert_eq!(registry.len(), if rotated { 1 } else { 2 });
+    });
+}
+
+#[test]
+fn a_pass_meets_also_a_session_that_is_rotated_meanwhile() {
+    model(|| {
+        let registry = loom::sync::Arc::new(Registry::new());
+        // From the shard that is seen last to the one that is seen first.
+        let [other, _] = neighbours(&A, false);
+        let (from, to) = if shard_of(&A) > shard_of(&other) {
+            (A, other)
+        } else {
+            (other, A)
+        };
+        insert(&registry, &from, 10);
+        let rotator = {
+            let registry = registry.clone();
+            thread::spawn(move || assert!(rotate(&registry, &from, &to)))
+        };
+        let pass = registry.pass();
+        let in_shards: usize = (0..registry.shards()).map(|shard| registry.collect(shard).len()).sum();
+        assert!(in_shards + pass.moved().len() >= 1, "nobody is missed");
+        drop(pass);
+        rotator.join().unwrap();
+        assert!(registry.pass().moved().is_empty(), "nor kept for the next");
     });
 }

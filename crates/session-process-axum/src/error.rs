@@ -27,6 +27,12 @@ pub enum Error {
         /// The session.
         id: SessionId,
     },
+    /// The session falls asleep in this moment, or can't be woken now; and a cast doesn't wait.
+    #[error("session {id} is not awake")]
+    NotAwake {
+        /// The session.
+        id: SessionId,
+    },
     /// The session ended before it came to the message, or while it started.
     #[error("session {id} ended ({reason})")]
     Ended {
@@ -215,9 +221,11 @@ impl Error {
             | Self::Contended => StatusCode::CONFLICT,
             Self::AuthenticationTooOld { .. } | Self::OwnerLimit { .. } => StatusCode::FORBIDDEN,
             Self::KeyRateLimit { .. } | Self::TooManyGuesses { .. } => StatusCode::TOO_MANY_REQUESTS,
-            Self::MailboxFull { .. } | Self::SessionLimit { .. } | Self::RateLimit { .. } | Self::ShuttingDown => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::NotAwake { .. }
+            | Self::MailboxFull { .. }
+            | Self::SessionLimit { .. }
+            | Self::RateLimit { .. }
+            | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
             Self::Timeout { .. } => StatusCode::GATEWAY_TIMEOUT,
             Self::Crashed { .. }
             | Self::InitFailed { .. }
@@ -267,6 +275,7 @@ impl Error {
                 "sessions are not available just now"
             }
             Self::MailboxFull { .. } => "too many requests wait for this session",
+            Self::NotAwake { .. } => "the session is not available just now",
             Self::Timeout { .. } => "the session did not answer in time",
             Self::SessionLimit { .. } | Self::RateLimit { .. } => "too many sessions",
             Self::KeyRateLimit { .. } => "too many new sessions",
@@ -339,6 +348,7 @@ impl<M> From<CastError<M>> for Error {
         let kind = error.kind();
         match error {
             CastError::NotStarted { id, .. } => Self::NotStarted { id },
+            CastError::NotAwake { id, .. } => Self::NotAwake { id },
             CastError::WrongProcess {
                 id, expected, found, ..
             } => Self::WrongProcess { id, expected, found },

@@ -239,6 +239,15 @@ pub enum CastError<M> {
         /// The message.
         message: M,
     },
+    /// It is, or may be, in the store, and can't take a message that nobody waits with: it falls asleep in this moment, or
+    /// a limit or a shutdown keeps it from being woken. Send it again a little later, or [`call`](crate::Sessions::call).
+    #[error("session {id} is not awake")]
+    NotAwake {
+        /// The session.
+        id: SessionId,
+        /// The message.
+        message: M,
+    },
     /// The session runs another type of process.
     #[error("session {id} runs {found}, not {expected}")]
     WrongProcess {
@@ -269,6 +278,7 @@ impl<M> CastError<M> {
     pub fn into_message(self) -> M {
         match self {
             Self::NotStarted { message, .. }
+            | Self::NotAwake { message, .. }
             | Self::WrongProcess { message, .. }
             | Self::MailboxFull { message, .. } => message,
         }
@@ -279,6 +289,10 @@ impl<M> CastError<M> {
     pub fn map<N>(self, map: impl FnOnce(M) -> N) -> CastError<N> {
         match self {
             Self::NotStarted { id, message } => CastError::NotStarted {
+                id,
+                message: map(message),
+            },
+            Self::NotAwake { id, message } => CastError::NotAwake {
                 id,
                 message: map(message),
             },
@@ -306,6 +320,7 @@ impl<M> CastError<M> {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::NotStarted { .. } => "not_started",
+            Self::NotAwake { .. } => "not_awake",
             Self::WrongProcess { .. } => "wrong_process",
             Self::MailboxFull { .. } => "mailbox_full",
         }

@@ -398,14 +398,13 @@ impl<P: Process> Sessions<P> {
 
     fn set_limit(&self, id: &SessionId, set: impl FnOnce(&dyn AnySession)) -> Result<(), NotStarted> {
         let now = self.engine.now();
-        let set = self.engine.registry.with(id, |session| {
+        let set = self.engine.registry.change(id, |session| {
             let live = session.is_live(now);
             if live {
                 set(&**session);
             }
             live
         });
-        self.engine.registry.recheck(id);
         self.found(id, set.unwrap_or(false))
     }
 
@@ -424,7 +423,7 @@ impl<P: Process> Sessions<P> {
     /// [`TerminateError`].
     ///
     /// # Cancel safety
-    /// The session ends also when this future is dropped, once it was polled; a durable one may live on.
+    /// The session ends also when this future is dropped, once it was polled; unless it sleeps or the store fails.
     pub async fn terminate(&self, id: &SessionId) -> Result<(), TerminateError> {
         self.terminate_for(id, EndReason::Terminated).await
     }
@@ -440,23 +439,35 @@ impl<P: Process> Sessions<P> {
         let missing = || TerminateError::NotStarted { id: id.clone() };
         let failed = |source| TerminateError::Store { id: id.clone(), source };
         let Some(session) = self.engine.registry.get(id) else {
-            let deleted = match &self.engine.records {
+            let there = match &self.engine.records {
+                // It sleeps already.
+                Some(records) if reason.keeps_record() => records.is_there(SessionKey::of(id)).await.map_err(failed)?,
                 Some(records) => records.delete(id).await.map_err(failed)?,
                 None => false,
             };
-            return if deleted { Ok(()) } else { Err(missing()) };
+            return if there { Ok(()) } else { Err(missing()) };
         };
-        if let Some(kept) = session.kept()
-            && !reason.keeps_record()
-        {
-            kept.delete().await.map_err(failed)?;
-        }
-        let expired = session.life().is_expired(self.engine.now(), true);
+        let expired = session.is_expired(self.engine.now());
         let mut ended = session.watch_end();
+        match session.kept().filter(|_| !reason.keeps_record()) {
+            None => session.end(reason, Leftover::Refuse),
+            // In a task: a caller that goes away between the two would leave a session that has no record.
+            Some(kept) => {
+                let deleted = self.engine.spawn(async move {
+                    kept.delete().await?;
+                    session.end(reason, Leftover::Refuse);
+                    Ok(())
+                });
+                let lost = |error| StoreError::failed("delete", error);
+                deleted
+                    .await
+                    .map_err(lost)
+                    .and_then(|deleted| deleted)
+                    .map_err(failed)?;
+            }
+        }
         // A handler must not wait: for itself in its own session, nor for one that ends ours.
-        let waits = !engine::in_a_handler();
-        session.end(reason, Leftover::Refuse);
-        if waits {
+        if !engine::in_a_handler() {
             // An error: nobody is left to tell, so it has ended.
             let _ = ended.wait_for(Option::is_some).await;
         }

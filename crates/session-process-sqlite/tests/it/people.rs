@@ -53,7 +53,10 @@ async fn a_person_can_read_the_file_and_finds_no_id_in_it() {
     assert_eq!(text("SELECT attributes ->> '$.cart.value[0]' FROM session"), "tea");
     let number = |sql: &str| file.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
     assert_eq!(number("SELECT expired FROM sessions"), 0);
-    let ends = |at: &str| file.execute(&format!("UPDATE session SET ends_at = {at}, sweep_at = 0"), []).unwrap();
+    let ends = |at: &str| {
+        file.execute(&format!("UPDATE session SET ends_at = {at}, sweep_at = 0"), [])
+            .unwrap()
+    };
     ends("(unixepoch() - 10) * 1000000");
     assert_eq!(number("SELECT expired FROM sessions"), 1);
     ends("(unixepoch() + 10) * 1000000");

@@ -112,26 +112,26 @@ impl<'a> Life<'a> {
         }
     }
 
-    /// Notes a use from outside; false if the session has expired.
-    pub(crate) fn touch(self, now: u64, running: bool) -> bool {
+    /// Notes a use from outside; false if the session has expired. `in_use`: as [`is_expired`](Self::is_expired).
+    pub(crate) fn touch(self, now: u64, in_use: bool) -> bool {
         self.last_used
             .fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
-                (used != EXPIRED && !self.expired_at(now, used, running)).then(|| used.max(now))
+                (used != EXPIRED && !self.expired_at(now, used, in_use)).then(|| used.max(now))
             })
             .is_ok()
     }
 
-    /// A look without consequences. A session that is `running` is in use, so only its deadline counts.
+    /// A look without consequences. While a session is `in_use`, by a message that was in time, only its deadline counts.
     #[inline]
-    pub(crate) fn is_expired(self, now: u64, running: bool) -> bool {
+    pub(crate) fn is_expired(self, now: u64, in_use: bool) -> bool {
         let used = self.last_used.load(Ordering::Acquire);
-        used == EXPIRED || self.expired_at(now, used, running)
+        used == EXPIRED || self.expired_at(now, used, in_use)
     }
 
     #[inline]
-    fn expired_at(self, now: u64, used: u64, running: bool) -> bool {
+    fn expired_at(self, now: u64, used: u64, in_use: bool) -> bool {
         let idle = self.limits.idle.load(Ordering::Relaxed);
-        self.past_deadline(now) || (!running && idle != NEVER && now.saturating_sub(used) >= idle)
+        self.past_deadline(now) || (!in_use && idle != NEVER && now.saturating_sub(used) >= idle)
     }
 
     #[inline]

@@ -15,7 +15,7 @@ use std::{
 use super::{
     Engine,
     chain::{self, Chain, Frame},
-    deliver::{self, InitTicket, Started},
+    deliver::{self, InitTicket, Refusal, Started},
     guard::{Guarded, Panic, Polled, caught, drop_quietly, panic_text, poll_in_place},
     keep,
     life::Life,
@@ -168,8 +168,22 @@ async fn join<P: Process>(
         Err(error) => return Some(Err(error)),
     };
     if session.is_ready() {
-        // If not, it has ended just now: see above.
-        return session.touch(now).then_some(Ok(false));
+        if session.touch(now) {
+            return Some(Ok(false));
+        }
+        // It has ended just now: see above. Or its time was up while somebody is at work there who has not said so yet:
+        // if that is we ourselves, it is still started.
+        if session.in_chain() {
+            return Some(Ok(false));
+        }
+        if now >= deadline {
+            return Some(Err(StartError::Timeout {
+                id: id.clone(),
+                within: engine.config.call_timeout,
+            }));
+        }
+        tokio::task::yield_now().await;
+        return None;
     }
     match beginning(id, &session, engine.config.call_timeout, deadline).await {
         Ok(Beginning::Over) => Some(Ok(false)),
@@ -307,19 +321,22 @@ pub(crate) async fn wake_up<P: Process>(engine: &Arc<Engine>, id: &SessionId) ->
 }
 
 /// The same for a sender that doesn't wait: the session is there at once, and its messages wait for it.
-pub(super) fn wake_for_cast<P: Process>(engine: &Arc<Engine>, id: &SessionId) -> Option<Arc<Session<P>>> {
-    engine.records.as_ref()?;
+pub(super) fn wake_for_cast<P: Process>(engine: &Arc<Engine>, id: &SessionId) -> Result<Arc<Session<P>>, Refusal> {
+    if engine.records.is_none() {
+        return Err(Refusal::NotStarted);
+    }
     match insert_from_store::<P>(engine, id) {
         Insert::Inserted(session) => {
             let session = own::<P>(session);
             let run = back(Arc::clone(&session));
             // In a task in any case: it reads the store.
             begin_here(Arc::clone(&session), run);
-            Some(session)
+            Ok(session)
         }
         // Somebody was quicker.
-        Insert::Found(found) => Session::of(found),
-        Insert::Refused(_) => None,
+        Insert::Found(found) => Session::of(found).ok_or(Refusal::WrongProcess),
+        // There is no place for it, or no time, whether it is in the store or not.
+        Insert::Refused(_) => Err(Refusal::NotAwake),
     }
 }
 
@@ -564,11 +581,18 @@ pub(super) async fn recover<P: Process>(turn: Turn<P>, panic: String) {
                 turn.give_up().proceed();
                 return;
             }
-            Ok(Err(_)) | Err(_) => engine.events.emit(|| Event::StartFailed {
-                session: AnySession::id(&*session).public_handle(),
-                process: type_name::<P>(),
-                error: "init_failed",
-            }),
+            failed => {
+                // Both are the user's, and may panic when they are dropped.
+                match failed {
+                    Err(panic) => drop(panic_text(panic)),
+                    Ok(error) => drop(drop_quietly(error)),
+                }
+                engine.events.emit(|| Event::StartFailed {
+                    session: AnySession::id(&*session).public_handle(),
+                    process: type_name::<P>(),
+                    error: "init_failed",
+                });
+            }
         }
     }
     session.close(EndReason::Crashed, Leftover::Refuse);

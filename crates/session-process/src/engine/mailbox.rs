@@ -27,7 +27,8 @@ use crate::sync::{AtomicU32, Mutex, Ordering, spin_loop};
 const RUNNING: u32 = 1;
 const QUEUED: u32 = 1 << 1;
 const CLOSED: u32 = 1 << 2;
-/// The holder of the run right waits in a task: there is no point in spinning for it.
+/// The holder of the run right waits in a task: there is no point in spinning for it. And it has found the session in
+/// time, so this is in use: while the right is just held, that may be still to be judged.
 const AWAY: u32 = 1 << 3;
 
 /// How often a sender looks again before it leaves its message in the queue. Under load every second or third look
@@ -193,7 +194,7 @@ impl<'a, T: Item> Mailbox<'a, T> {
         false
     }
 
-    /// For the holder of the run right whose message has to wait.
+    /// For the holder of the run right whose message has to wait, in a session that has not expired.
     pub(crate) fn away(&self) {
         self.bits.fetch_or(AWAY, Ordering::Relaxed);
     }
@@ -314,6 +315,11 @@ impl<'a, T: Item> Mailbox<'a, T> {
 
     pub(crate) fn is_closed(&self) -> bool {
         self.bits.load(Ordering::Acquire) & CLOSED != 0
+    }
+
+    /// A message is at work that has to wait, so the session doesn't idle.
+    pub(crate) fn is_in_use(&self) -> bool {
+        self.bits.load(Ordering::Acquire) & AWAY != 0
     }
 
     pub(crate) fn is_running(&self) -> bool {

@@ -132,6 +132,14 @@ impl Engine {
         engine
     }
 
+    /// For what must come to its end whatever becomes of who asked for it.
+    pub(crate) fn spawn<T: Send + 'static>(
+        &self,
+        task: impl Future<Output = T> + Send + 'static,
+    ) -> tokio::task::JoinHandle<T> {
+        self.runtime.spawn(task)
+    }
+
     #[inline]
     pub(crate) fn now(&self) -> u64 {
         self.clock.now()

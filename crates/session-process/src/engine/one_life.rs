@@ -177,25 +177,49 @@ fn reason(because: Because) -> EndReason {
     }
 }
 
+fn is(known: &Weak<dyn AnySession>, session: &Arc<dyn AnySession>) -> bool {
+    std::ptr::addr_eq(known.as_ptr(), Arc::as_ptr(session))
+}
+
 impl Engine {
     fn durable(&self, key: &SessionKey) -> Option<Arc<dyn AnySession>> {
         self.by_key.lock().get(key)?.upgrade()
     }
 
-    /// A durable session has another id. Returns who was known by that before; `None` if it was not known itself.
-    pub(super) fn rekey(&self, from: &SessionKey, to: SessionKey) -> Option<Option<Weak<dyn AnySession>>> {
+    /// A durable session has another id. Returns who was known by that before.
+    pub(super) fn rekey(
+        &self,
+        session: &Arc<dyn AnySession>,
+        from: &SessionKey,
+        to: SessionKey,
+    ) -> Option<Weak<dyn AnySession>> {
         let mut by_key = self.by_key.lock();
-        let session = by_key.remove(from)?;
-        Some(by_key.insert(to, session))
+        if !by_key.get(from).is_some_and(|known| is(known, session)) {
+            // It has ended.
+            return None;
+        }
+        by_key.remove(from);
+        by_key.insert(to, Arc::downgrade(session))
     }
 
-    /// It has not, after all.
-    pub(super) fn unkey(&self, to: SessionKey, displaced: Option<Option<Weak<dyn AnySession>>>) {
-        let Some(displaced) = displaced else { return };
+    /// It has not, after all. Another may be known by that key by now.
+    pub(super) fn unkey(&self, session: &Arc<dyn AnySession>, to: SessionKey, displaced: Option<Weak<dyn AnySession>>) {
         let mut by_key = self.by_key.lock();
-        match displaced {
-            Some(session) => drop(by_key.insert(to, session)),
-            None => drop(by_key.remove(&to)),
+        if by_key.get(&to).is_some_and(|known| is(known, session)) {
+            by_key.remove(&to);
+            by_key.extend(displaced.map(|displaced| (to, displaced)));
+        }
+    }
+
+    /// A session that has `to` in the registry now. Whoever was about to start under that id meanwhile may have made us
+    /// forget it.
+    pub(super) fn know_still(&self, session: &Arc<dyn AnySession>, to: SessionKey) {
+        let mut by_key = self.by_key.lock();
+        by_key.entry(to).or_insert_with(|| Arc::downgrade(session));
+        drop(by_key);
+        // Over by now: nobody else takes it off the list.
+        if session.is_closed() {
+            self.unkey(session, to, None);
         }
     }
 }

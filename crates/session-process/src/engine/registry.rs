@@ -9,24 +9,56 @@
 //! 3. The note of an entry is never later than the tick at which its session may expire, once it has been visited
 //!    after a change that brought expiry forward ([`Registry::recheck`]).
 //!
-//! Deadlock safety: a shard's lock is taken before any lock of a session or a limit, never after. Two shards are
+//! 4. A pass meets each session that is there from its beginning to its end, whatever ids it has meanwhile: it is in its
+//!    shard, or among those [`moved`](Pass::moved).
+//!
+//! Deadlock safety: a shard's lock is taken before any lock of a session or a limit, or that of the passes, never after. Two shards are
 //! locked in the order of their index, by [`Registry::rotate`] alone. No user code runs under a shard's lock: not a
 //! handler, and no drop of a process either.
 //!
 //! The models in `crates/models` compile this file against loom's types.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use super::{session::AnySession, table};
 use crate::{
     SessionId,
-    sync::{AtomicU32, AtomicUsize, Ordering, RwLock, RwLockWriteGuard, SHARDS, Seed},
+    sync::{AtomicU32, AtomicUsize, Mutex, Ordering, RwLock, RwLockWriteGuard, SHARDS, Seed},
 };
 
 pub(crate) struct Registry {
     shards: Box<[Shard]>,
     hasher: Seed,
     len: AtomicUsize,
+    passes: Mutex<Passes>,
+}
+
+/// Who goes through all sessions, and whom they may have missed.
+#[derive(Default)]
+struct Passes {
+    under_way: usize,
+    moved: Vec<Weak<dyn AnySession>>,
+}
+
+/// See [`Registry::pass`].
+pub(crate) struct Pass<'a>(&'a Registry);
+
+impl Pass<'_> {
+    /// Sessions that may have come from a shard that was still to be seen into one that had been. To be asked at the end.
+    pub(crate) fn moved(&self) -> Vec<Arc<dyn AnySession>> {
+        let passes = self.0.passes.lock();
+        passes.moved.iter().filter_map(Weak::upgrade).collect()
+    }
+}
+
+impl Drop for Pass<'_> {
+    fn drop(&mut self) {
+        let mut passes = self.0.passes.lock();
+        passes.under_way -= 1;
+        if passes.under_way == 0 {
+            passes.moved = Vec::new();
+        }
+    }
 }
 
 /// On a cache line of its own, so that neighbours' locks don't slow each other down.
@@ -79,6 +111,7 @@ impl Registry {
             shards: std::iter::repeat_with(Shard::default).take(SHARDS).collect(),
             hasher: Seed::default(),
             len: AtomicUsize::new(0),
+            passes: Mutex::new(Passes::default()),
         }
     }
 
@@ -180,7 +213,7 @@ impl Registry {
     }
 
     /// Moves a session to another id in one step.
-    pub(crate) fn rotate(&self, from: &SessionId, to: &SessionId) -> Result<Arc<dyn AnySession>, Rotate> {
+    pub(crate) fn rotate(&self, session: &Arc<dyn AnySession>, from: &SessionId, to: &SessionId) -> Result<(), Rotate> {
         let (old, new) = (self.place(from), self.place(to));
         let mut both = self.lock_both(old.shard, new.shard);
         let target = both.table(new.shard);
@@ -188,7 +221,9 @@ impl Registry {
             return Err(Rotate::Taken);
         }
         let source = both.table(old.shard);
-        let Ok(at) = source.search(old.hash, |session| session.is(from)) else {
+        // By now another may have been started under this id, which is none of ours.
+        let same = |one: &Arc<dyn AnySession>| Arc::ptr_eq(one, session) && one.is(from);
+        let Ok(at) = source.search(old.hash, same) else {
             return Err(Rotate::NotStarted);
         };
         let (session, not_before) = source.remove(at);
@@ -196,17 +231,35 @@ impl Registry {
         // Only now: what was taken out may have moved others up.
         let target = both.table(new.shard);
         let at = target.behind(new.hash);
-        Ok(Arc::clone(target.insert(at, new.hash, session, not_before)))
+        let session = target.insert(at, new.hash, session, not_before);
+        let mut passes = self.passes.lock();
+        if passes.under_way > 0 {
+            passes.moved.push(Arc::downgrade(session));
+        }
+        Ok(())
+    }
+
+    /// For who goes through all shards and must miss nobody: those that are given another id meanwhile are noted.
+    pub(crate) fn pass(&self) -> Pass<'_> {
+        self.passes.lock().under_way += 1;
+        Pass(self)
+    }
+
+    /// Changes a session so that its expiry may come nearer, and has the sweeper look at it again. Under its shard's lock, so
+    /// that no rotation comes in between: for what is short and takes no lock itself.
+    pub(crate) fn change<T>(&self, id: &SessionId, change: impl FnOnce(&Arc<dyn AnySession>) -> T) -> Option<T> {
+        let place = self.place(id);
+        let table = self.shards[place.shard].table.read();
+        let entry = table.find(place.hash, |session| session.is(id))?;
+        let changed = change(entry.item);
+        // Who reads it reads what was changed before.
+        entry.note.store(0, Ordering::Release);
+        Some(changed)
     }
 
     /// Has the sweeper look at a session again whose expiry may have come nearer.
     pub(crate) fn recheck(&self, id: &SessionId) {
-        let place = self.place(id);
-        let table = self.shards[place.shard].table.read();
-        if let Some(entry) = table.find(place.hash, |session| session.is(id)) {
-            // Who reads it reads what was changed before.
-            entry.note.store(0, Ordering::Release);
-        }
+        self.change(id, |_| ());
     }
 
     pub(crate) fn shards(&self) -> usize {
@@ -224,7 +277,7 @@ impl Registry {
             }
             // Noted before it is looked at: whoever asks for a recheck from here on puts 0 in its place, which is seen
             // below, or at the next visit.
-            let next = this_tick + 1;
+            let next = this_tick.saturating_add(1);
             let note = |before, after| {
                 let (success, failure) = (Ordering::AcqRel, Ordering::Relaxed);
                 entry.note.compare_exchange(before, after, success, failure).is_ok()

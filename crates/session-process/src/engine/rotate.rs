@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
-use super::{Engine, keep::Kept, registry::Rotate, session::Leftover};
+use super::{
+    Engine,
+    keep::Kept,
+    registry::Rotate,
+    session::{AnySession, Leftover},
+};
 use crate::{
     EndReason, RotateError, SessionId,
     clock::nanos,
@@ -31,22 +36,30 @@ pub(crate) async fn rotate(engine: &Arc<Engine>, id: &SessionId, to: &SessionId)
             let _ = engine.clock.before(deadline, ended.wait_for(Option::is_some)).await;
         } else if !session.is_ready() {
             session.started(deadline).await;
+        } else {
+            // Its time was up while somebody is at work there who has not said so yet.
+            tokio::task::yield_now().await;
         }
     };
     let Some(kept) = session.kept() else {
-        return in_memory(engine, id, to);
+        return in_memory(engine, &session, id, to);
     };
     // In a task: half a rotation would lose the session.
     let (owned, id, to) = (Arc::clone(engine), id.clone(), to.clone());
     let task = engine
         .runtime
-        .spawn(async move { durable(&owned, &kept, &id, &to).await });
+        .spawn(async move { durable(&owned, session, &kept, &id, &to).await });
     task.await.unwrap_or_else(|_| Err(not_started()))
 }
 
-fn in_memory(engine: &Engine, id: &SessionId, to: &SessionId) -> Result<(), RotateError> {
-    match engine.registry.rotate(id, to) {
-        Ok(session) => {
+fn in_memory(
+    engine: &Engine,
+    session: &Arc<dyn AnySession>,
+    id: &SessionId,
+    to: &SessionId,
+) -> Result<(), RotateError> {
+    match engine.registry.rotate(session, id, to) {
+        Ok(()) => {
             session.rotated_at(engine.now());
             session.tell_rotated();
             Ok(())
@@ -56,43 +69,52 @@ fn in_memory(engine: &Engine, id: &SessionId, to: &SessionId) -> Result<(), Rota
     }
 }
 
-async fn durable(engine: &Engine, kept: &Kept, id: &SessionId, to: &SessionId) -> Result<(), RotateError> {
+async fn durable(
+    engine: &Engine,
+    session: Arc<dyn AnySession>,
+    kept: &Kept,
+    id: &SessionId,
+    to: &SessionId,
+) -> Result<(), RotateError> {
     // Taken by a volatile session, which the store knows nothing of.
     if engine.registry.get(to).is_some() {
         return Err(RotateError::Taken { to: to.clone() });
     }
-    let ours = || {
-        let session = engine.registry.get(id)?;
-        let is_ours = session.kept().is_some_and(|its| std::ptr::eq(&*its, kept));
-        is_ours.then_some(session)
-    };
     let mut displaced = None;
-    let rekey = || displaced = engine.rekey(&SessionKey::of(id), SessionKey::of(to));
+    let rekey = || displaced = engine.rekey(&session, &SessionKey::of(id), SessionKey::of(to));
     let moved = match kept.rotate(id, to, rekey).await {
         Ok(Some(moved)) => Ok(moved),
         Ok(None) => return Err(RotateError::NotStarted { id: id.clone() }),
         Err(error) => Err(error),
     };
-    if let (Ok(Err(Conflict::Missing)), Some(session)) = (&moved, ours()) {
+    if let Ok(Err(Conflict::Missing)) = &moved {
         // Deleted just before, or given an id by another node, while this session was taken for busy.
         let why = kept.why_absent().await;
         kept.is_removed();
-        session.end(why, Leftover::Refuse);
+        Arc::clone(&session).end(why, Leftover::Refuse);
     }
     outcome(moved, id, to)?;
-    let Err(error) = in_memory(engine, id, to) else {
-        return Ok(());
-    };
-    engine.unkey(SessionKey::of(to), displaced);
-    match (error, ours()) {
-        // Somebody was started under the new id while its record was on the way there: the session is theirs by now.
-        // Ours leaves nothing behind that the record does not hold.
-        (RotateError::Taken { .. }, Some(session)) => {
-            session.end(EndReason::Asleep, Leftover::Refuse);
-            Ok(())
+    match in_memory(engine, &session, id, to) {
+        Ok(()) => {
+            engine.know_still(&session, SessionKey::of(to));
+            // It may have been deleted under the new key before anybody here was known by that.
+            if kept.has_lost(SessionKey::of(to)).await {
+                let why = kept.why_absent().await;
+                kept.is_removed();
+                session.end(why, Leftover::Refuse);
+            }
         }
-        (error, _) => Err(error),
+        Err(error) => {
+            engine.unkey(&session, SessionKey::of(to), displaced);
+            // Somebody was started under the new id while its record was on the way there: the session is theirs by now.
+            // Ours leaves nothing behind that the record does not hold.
+            if let RotateError::Taken { .. } = error {
+                session.end(EndReason::Asleep, Leftover::Refuse);
+            }
+            // Otherwise it fell asleep meanwhile, or crashed: it is in the store alone, and there it has moved.
+        }
     }
+    Ok(())
 }
 
 /// It is not in memory; perhaps in the store.

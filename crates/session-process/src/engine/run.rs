@@ -85,13 +85,14 @@ impl<P: Process> Drop for Turn<P> {
 /// Only for the holder of the run right, which it keeps for good.
 fn farewell<P: Process>(session: &Arc<Session<P>>, reason: EndReason) {
     // What is the user's first: it may take its time, and is not for whoever happens to drop the session last. The process
-    // is there still if its `init` failed after it was made. (Borrowed by a handler that was cut off: they go with the
+    // is there still if its `init` failed after it was made, and callers whose changes are not saved if it was cut off. (Borrowed by a handler that was cut off: they go with the
     // session.)
     if let Ok(mut core) = session.core.try_borrow_mut() {
         let core = core.get_mut();
         let over: Box<dyn lifecycle::Recipe<P>> = Box::new(lifecycle::FromStore);
         let _ = drop_quietly(std::mem::replace(&mut core.recipe, over));
         let _ = drop_quietly(core.process.take());
+        let _ = drop_quietly(core.beside.take());
     }
     // Before anybody is told of the end: who is told finds the id free, and doesn't look for it to be in a loop.
     session.engine.forget(&**session);
@@ -108,8 +109,10 @@ fn farewell<P: Process>(session: &Arc<Session<P>>, reason: EndReason) {
     farewell.say();
 }
 
+/// For the holder of the run right of a session that has not expired.
 pub(super) fn spawn_drain<P: Process>(turn: Turn<P>) {
     let session = Arc::clone(turn.session());
+    session.mailbox().away();
     session.spawn(drain(turn));
 }
 

@@ -278,9 +278,16 @@ impl<P: Process> Session<P> {
     pub(super) fn post(self: &Arc<Self>, envelope: Arc<dyn Envelope<P>>) -> bool {
         match self.mailbox().push(envelope, None) {
             Push::Queued => true,
-            // Not in this task, which `kill` knows nothing of: behind this may come a handler that hangs.
             Push::Begin => {
-                run::spawn_drain(Turn::new(Arc::clone(self)));
+                // Nobody ran, so it may have idled out before.
+                match self.life().judge(self.engine.now()) {
+                    // Not in this task, which `kill` knows nothing of: behind this may come a handler that hangs.
+                    None => run::spawn_drain(Turn::new(Arc::clone(self))),
+                    Some(expiry) => {
+                        self.close(EndReason::Expired(expiry), Leftover::Refuse);
+                        Arc::clone(self).proceed();
+                    }
+                }
                 true
             }
             Push::Full(_) => unreachable!("there is no bound"),
@@ -409,6 +416,8 @@ pub(crate) trait AnySession: Any + Send + Sync {
     fn life(&self) -> Life<'_>;
     /// Started, not ended, not expired.
     fn is_live(&self, now: u64) -> bool;
+    /// Its time is up, whether it has been judged or not.
+    fn is_expired(&self, now: u64) -> bool;
     /// Ended or about to: it serves nobody any more.
     fn is_closed(&self) -> bool;
     /// Reads some of it, so that the cache fetches it: whoever goes through many doesn't wait for the memory of each in
@@ -492,7 +501,11 @@ impl<P: Process> AnySession for Session<P> {
     }
 
     fn is_live(&self, now: u64) -> bool {
-        self.is_ready() && !self.mailbox().is_closed() && !self.life().is_expired(now, self.mailbox().is_running())
+        self.is_ready() && !self.mailbox().is_closed() && !AnySession::is_expired(self, now)
+    }
+
+    fn is_expired(&self, now: u64) -> bool {
+        self.life().is_expired(now, self.mailbox().is_in_use())
     }
 
     fn is_closed(&self) -> bool {
@@ -511,7 +524,7 @@ impl<P: Process> AnySession for Session<P> {
     }
 
     fn touch(&self, now: u64) -> bool {
-        self.is_ready() && !self.mailbox().is_closed() && self.life().touch(now, self.mailbox().is_running())
+        self.is_ready() && !self.mailbox().is_closed() && self.life().touch(now, self.mailbox().is_in_use())
     }
 
     fn end(self: Arc<Self>, reason: EndReason, leftover: Leftover) {

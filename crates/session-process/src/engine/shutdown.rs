@@ -52,14 +52,12 @@ impl Engine {
         self.shut_down_by.store(deadline, Ordering::Release);
         self.closing.store(true, Ordering::Release);
         let before = self.registry.len();
-        // Again until a pass finds nobody: a session whose id is rotated meanwhile moves to another shard.
-        while self.end_all(EndReason::Shutdown, Leftover::Handle).await > 0 {}
+        self.end_all(EndReason::Shutdown, Leftover::Handle).await;
 
         let in_time = self.clock.before(deadline, self.empty()).await.is_some();
         let mut cut = Vec::new();
         if !in_time {
-            // Again, for the same reason.
-            while self.kill_all(&mut cut) {}
+            self.kill_all(&mut cut);
             // Of the real clock: a manual one may stand still. Made in the engine's runtime: the caller's may have no
             // timers.
             let grace = {
@@ -87,18 +85,21 @@ impl Engine {
         }
     }
 
-    /// Cuts off every session that has not been before. Returns whether there was one.
-    fn kill_all(&self, cut: &mut Vec<PublicHandle>) -> bool {
-        let before = cut.len();
-        for shard in 0..self.registry.shards() {
-            for session in self.registry.collect(shard) {
+    /// Cuts off every session.
+    fn kill_all(&self, cut: &mut Vec<PublicHandle>) {
+        let pass = self.registry.pass();
+        let mut kill = |sessions: Vec<Arc<dyn AnySession>>| {
+            for session in sessions {
                 let handle = session.id().public_handle();
                 if session.kill(EndReason::Shutdown) {
                     cut.push(handle);
                 }
             }
+        };
+        for shard in 0..self.registry.shards() {
+            kill(self.registry.collect(shard));
         }
-        cut.len() > before
+        kill(pass.moved());
     }
 
     /// Asks every session to end, and doesn't wait for it. Returns how many were asked.
@@ -112,6 +113,7 @@ impl Engine {
             next: AtomicUsize::new(0),
             freeing: AtomicBool::new(false),
         });
+        let pass = self.registry.pass();
         let mut helpers = JoinSet::new();
         if self.registry.len() >= MANY {
             for _ in 1..self.runtime.metrics().num_workers().min(MOST_AT_IT) {
@@ -125,6 +127,12 @@ impl Engine {
             let Ok((by_helper, left)) = helper else { continue };
             asked += by_helper;
             over.extend(left);
+        }
+        for session in pass.moved() {
+            if !session.is_closed() {
+                session.end(reason, leftover);
+                asked += 1;
+            }
         }
         round.give_back(&mut over).await;
         asked

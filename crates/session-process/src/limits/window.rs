@@ -36,6 +36,14 @@ impl SlidingWindow {
     /// How long until the next start is allowed; or the error of `reserve`, and then nothing is counted.
     pub(crate) fn admit<E>(&self, now: u64, reserve: impl FnOnce() -> Result<(), E>) -> Result<(), Refused<E>> {
         let mut starts = self.starts.lock();
+        if let Some(last) = starts.back().copied()
+            && last.saturating_sub(now) > self.window
+        {
+            // The clock has gone back: as if it had always gone like this.
+            for start in starts.iter_mut() {
+                *start = now.saturating_sub(last - *start);
+            }
+        }
         // Clocks of two threads may be read in one order and get here in the other.
         let now = starts.back().map_or(now, |last| now.max(*last));
         if starts.len() >= self.limit as usize {
@@ -67,6 +75,20 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_clock_that_goes_back_refuses_nothing_for_longer() {
+        let window = SlidingWindow::per_minute(2);
+        let minute = crate::clock::nanos(MINUTE);
+        let free = |now| window.admit(now, || Ok::<_, ()>(()));
+        let late = 1_000 * minute;
+        assert_eq!((free(late), free(late + minute / 2)), (Ok(()), Ok(())));
+        let Err(Refused::Rate { retry_after }) = free(5 * minute) else {
+            panic!("two were half a minute ago")
+        };
+        assert_eq!(retry_after, MINUTE / 2);
+        assert_eq!(free(5 * minute + minute / 2), Ok(()));
+    }
 
     #[test]
     fn a_refused_start_takes_no_place() {

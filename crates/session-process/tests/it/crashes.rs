@@ -1,6 +1,13 @@
 //! Panics: isolation, restarts, and what callers learn.
 
-use session_process::{CallError, EndReason, Event, Handle, Init, InitError, Process, Restart, Sessions, StartError};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+use session_process::{
+    CallError, Context, EndReason, Event, Handle, Init, InitError, Process, Restart, Sessions, StartError,
+};
 use testkit::Gate;
 
 use crate::support::*;
@@ -227,4 +234,67 @@ async fn a_terminate_hook_that_panics_or_hangs_is_reported_and_the_session_ends(
     });
     assert_eq!(error.await.unwrap(), "cut after 5s");
     assert_eq!(sessions.stats().sessions, 0);
+}
+
+/// What panics when it is dropped.
+#[derive(Debug)]
+struct Nasty;
+
+impl std::fmt::Display for Nasty {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("nasty")
+    }
+}
+
+impl std::error::Error for Nasty {}
+
+impl Drop for Nasty {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            panic!("dropped");
+        }
+    }
+}
+
+struct Brittle;
+
+impl Process for Brittle {}
+
+#[derive(Clone)]
+enum Again {
+    Panics,
+    PanicsNastily,
+    FailsNastily,
+}
+
+impl Init<(Again, Arc<AtomicUsize>)> for Brittle {
+    async fn init((again, inits): (Again, Arc<AtomicUsize>), _: &mut Context<Self>) -> Result<Self, InitError> {
+        match again {
+            _ if inits.fetch_add(1, Ordering::Relaxed) == 0 => Ok(Self),
+            Again::Panics => panic!("again"),
+            Again::PanicsNastily => std::panic::panic_any(Nasty),
+            Again::FailsNastily => Err(Box::new(Nasty)),
+        }
+    }
+}
+
+impl Handle<Ping> for Brittle {
+    type Reply = ();
+
+    async fn handle(&mut self, _: Ping, _: &mut Context<Self>) {
+        panic!("as told");
+    }
+}
+
+#[tokio::test]
+async fn a_restart_that_fails_is_a_crash_also_if_its_failure_panics_when_it_is_dropped() {
+    for again in [Again::Panics, Again::PanicsNastily, Again::FailsNastily] {
+        let sessions = Sessions::<Brittle>::builder().build().unwrap();
+        let id = id("a");
+        sessions.start_with(&id, (again, Arc::default())).await.unwrap();
+        let mut monitor = sessions.monitor(&id).unwrap();
+        sessions.call(&id, Ping).await.unwrap_err();
+        assert_eq!(monitor.ended().await, EndReason::Crashed);
+        assert_eq!(sessions.stats().sessions, 0);
+    }
 }

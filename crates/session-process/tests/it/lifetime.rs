@@ -248,3 +248,17 @@ async fn many_sessions_that_expire_at_once_end_in_slices() {
     assert!(served > 100, "others were served {served} times meanwhile");
     assert_eq!(sessions.stats().sessions, 1);
 }
+
+#[tokio::test]
+async fn to_terminate_a_session_that_has_expired_is_not_started_by_either_clock() {
+    for idle in [true, false] {
+        let (idle_timeout, lifetime) = if idle { (Some(HOUR), None) } else { (None, Some(HOUR)) };
+        let (sessions, clock) = with_clock::<Counter>(|builder| {
+            let builder = builder.sweep_interval(1_000 * HOUR);
+            builder.idle_timeout(idle_timeout).max_lifetime(lifetime)
+        });
+        sessions.start(&id("a")).await.unwrap();
+        clock.advance(2 * HOUR);
+        assert!(sessions.terminate(&id("a")).await.is_err(), "idle: {idle}");
+    }
+}

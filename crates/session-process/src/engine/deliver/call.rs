@@ -191,6 +191,7 @@ where
             let id = id.clone();
             return Err(match refusal {
                 Refusal::NotStarted => CallError::NotStarted { id, message },
+                Refusal::NotAwake => unreachable!("a call waits until it is"),
                 Refusal::WrongProcess => CallError::WrongProcess {
                     expected: type_name::<P>(),
                     found: process_of(engine, &id),
@@ -216,6 +217,8 @@ where
             },
             NoReply::Failed(failure, message) => failure.into_call_error(id.clone(), message),
         })?;
+    // Not held while it waits for the store: the session, whose process may be the user's to drop, may end meanwhile.
+    drop(session);
     match reply {
         Reply { value, gate: None } => Ok(value),
         reply => Box::pin(durable(engine, id, reply, within, deadline)).await,

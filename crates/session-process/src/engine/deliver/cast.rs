@@ -4,7 +4,7 @@ use std::{any::type_name, future::poll_fn, sync::Arc, time::Instant};
 
 use super::{Attempt, NotFound, Refusal, Sender, attempt, call::report, find, process_of};
 use crate::{
-    CastError, Handle, Process, SessionId,
+    CastError, EndReason, Handle, Process, SessionId,
     engine::{Engine, guard::drop_quietly, lifecycle, session::Session},
     events::Event,
 };
@@ -39,7 +39,10 @@ where
     let found = match find::<P>(engine, id) {
         Err(NotFound::NotStarted) if P::DURABILITY.0.is_some() => {
             // Behind its `init`, so that a call after this cast comes after it.
-            lifecycle::wake_for_cast::<P>(engine, id).ok_or(NotFound::NotStarted)
+            match lifecycle::wake_for_cast::<P>(engine, id) {
+                Ok(session) => Ok(session),
+                Err(why) => return Err((why, message)),
+            }
         }
         found => found,
     };
@@ -47,17 +50,32 @@ where
         Ok(session) => session,
         Err(why) => return Err((why.into(), message)),
     };
+    let durable = P::DURABILITY.0.is_some() && session.kept.is_some();
+    let durable = durable.then(|| Arc::clone(&session));
     match attempt(session, message, Sender::Cast) {
+        Attempt::Refused(Refusal::NotStarted, message) if durable.is_some_and(|session| lives_on(&session)) => {
+            Err((Refusal::NotAwake, message))
+        }
         // A panic is the process's affair; the message was delivered.
         Attempt::Replied(_) | Attempt::Waiting(..) | Attempt::Sent | Attempt::Panicked => Ok(()),
         Attempt::Refused(refusal, message) => Err((refusal, message)),
     }
 }
 
+/// It is closed, but not over: it falls asleep, or the node shuts down.
+#[cold]
+fn lives_on<P: Process>(session: &Session<P>) -> bool {
+    session.end_reason().is_some_and(EndReason::keeps_record)
+}
+
 #[cold]
 fn cast_error<P: Process, M>(engine: &Engine, id: &SessionId, why: Refusal, message: M) -> CastError<M> {
     match why {
         Refusal::NotStarted => CastError::NotStarted {
+            id: id.clone(),
+            message,
+        },
+        Refusal::NotAwake => CastError::NotAwake {
             id: id.clone(),
             message,
         },

@@ -155,8 +155,10 @@ enum Attempt<P: Handle<M>, M: Send + 'static> {
 }
 
 /// Why a message was not accepted.
-enum Refusal {
+pub(super) enum Refusal {
     NotStarted,
+    /// It is a durable one that can't take a cast just now.
+    NotAwake,
     WrongProcess,
     MailboxFull,
     SelfCall,
@@ -355,7 +357,8 @@ where
         return Attempt::Refused(refusal, message);
     }
     if sender.is_use() {
-        session.life().touch(now, true);
+        // Whoever holds the run right may find that its time was up before this came.
+        session.life().touch(now, session.mailbox().is_in_use());
     }
     match sender {
         Sender::Cast | Sender::Broadcast => Attempt::Sent,

@@ -1,6 +1,9 @@
 //! [`Batch`]: the replies that wait for one write.
 
-use std::sync::{Arc, OnceLock};
+use std::{
+    ops::Deref,
+    sync::{Arc, OnceLock},
+};
 
 use tokio::sync::Notify;
 
@@ -14,15 +17,42 @@ pub(crate) struct Batch {
     told: Notify,
 }
 
-impl Batch {
-    pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self {
+/// A batch in the hands of who owes it an outcome: if that is cut off, wherever it stands, those who wait are told that
+/// their change is lost.
+pub(super) struct Owed(Arc<Batch>);
+
+impl Owed {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Batch {
             written: OnceLock::new(),
             outcome: OnceLock::new(),
             told: Notify::new(),
-        })
+        }))
     }
 
+    /// For who waits, or writes.
+    pub(super) fn batch(&self) -> Arc<Batch> {
+        Arc::clone(&self.0)
+    }
+}
+
+impl Deref for Owed {
+    type Target = Batch;
+
+    fn deref(&self) -> &Batch {
+        &self.0
+    }
+}
+
+impl Drop for Owed {
+    fn drop(&mut self) {
+        if self.0.outcome.get().is_none() {
+            self.0.settle(Err(SaveError::Gone));
+        }
+    }
+}
+
+impl Batch {
     pub(super) fn settle(&self, outcome: Result<(), SaveError>) {
         let _ = self.outcome.set(outcome);
         self.told.notify_waiters();

@@ -28,6 +28,7 @@ mod write;
 
 use std::{sync::Arc, time::Duration};
 
+use self::batch::Owed;
 use self::write::{Settle, begin, send};
 pub(crate) use self::{batch::Batch, kept::Kept};
 pub(super) use self::{
@@ -53,7 +54,7 @@ const NOTE_EVERY: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub(super) struct Keep {
     known: Known,
-    open: Option<Arc<Batch>>,
+    open: Option<Owed>,
     writing: Option<Writing>,
     /// A write-behind has set its alarm, or it has rung.
     alarm: Alarm,
@@ -108,21 +109,15 @@ enum Alarm {
 }
 
 struct Writing {
-    batch: Arc<Batch>,
+    batch: Owed,
     snapshot: Snapshot,
-}
-
-impl Drop for Keep {
-    fn drop(&mut self) {
-        self.settle_all(&Err(SaveError::Gone));
-    }
 }
 
 impl Keep {
     /// What is not durable yet.
     fn newest(&self) -> Option<Arc<Batch>> {
         let writing = self.writing.as_ref().map(|writing| &writing.batch);
-        self.open.as_ref().or(writing).cloned()
+        self.open.as_ref().or(writing).map(Owed::batch)
     }
 
     fn settle_all(&mut self, outcome: &Result<(), SaveError>) {
@@ -154,13 +149,13 @@ pub(super) fn handled<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>)
     note_use(session, keep);
     if core.cx.stops() {
         // Its record is to go, and who has the reply relies on that.
-        return Some(Arc::clone(keep.open.get_or_insert_with(Batch::new)));
+        return Some(keep.open.get_or_insert_with(Owed::new).batch());
     }
     if !changed {
         // It has read what others have changed, perhaps just now.
         return keep.newest().filter(|_| *pace == Pace::Through);
     }
-    let batch = Arc::clone(keep.open.get_or_insert_with(Batch::new));
+    let batch = keep.open.get_or_insert_with(Owed::new).batch();
     match pace {
         Pace::Through => {
             begin(session, core);

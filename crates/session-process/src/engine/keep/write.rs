@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Alarm, Batch, RETRY, Writing, durable, set_alarm, snapshot};
+use super::{Alarm, Owed, RETRY, Writing, durable, set_alarm, snapshot};
 use crate::{
     EndReason, Process, SaveError,
     durability::Pace,
@@ -68,10 +68,11 @@ pub(super) fn begin<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>) {
             return;
         }
     };
-    keep.writing = Some(Writing {
-        batch: Arc::clone(&batch),
+    let writing = keep.writing.insert(Writing {
+        batch,
         snapshot: snapshot.clone(),
     });
+    let batch = writing.batch.batch();
     let (kept, known) = (Arc::clone(kept), keep.known.clone());
     let session = Arc::clone(session);
     let runtime = session.engine.runtime.clone();
@@ -157,7 +158,7 @@ async fn settle<P: Process>(session: &Arc<Session<P>>, rings: bool) {
             }
             // Nobody waits for it, and the state in memory is the newest there is: later, again.
             // In a batch of its own: this one has its outcome, and would tell it of the next write too.
-            keep.open.get_or_insert_with(Batch::new);
+            keep.open.get_or_insert_with(Owed::new);
             batch.settle(Err(error));
             let wait = RETRY.wait(keep.failures);
             keep.failures += 1;
@@ -181,7 +182,7 @@ pub(super) fn is_open(error: &SaveError) -> bool {
 }
 
 /// A write has failed: back to the last durable state, and whoever waits for a later one is told.
-async fn fall_back<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>, error: SaveError, batch: Arc<Batch>) {
+async fn fall_back<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>, error: SaveError, batch: Owed) {
     let (Some((keep, observers)), Some(kept)) = (Beside::both(&mut core.beside), &session.kept) else {
         return batch.settle(Err(error));
     };
@@ -226,6 +227,8 @@ async fn fall_back<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>, er
                 }
             };
             session.close(reason, Leftover::Refuse);
+            // Also where a shutdown has closed it, and would have what waits handled: there is nothing to handle it by.
+            session.refuse_waiting(&Failure::Ended(session.end_reason().unwrap_or(reason)));
         }
     }
     keep.settle_all(&Err(error.clone()));

@@ -4,6 +4,7 @@ mod asleep;
 mod behind;
 mod broken;
 mod gate;
+mod midst;
 mod nodes;
 mod one_life;
 mod restart;
