@@ -10,6 +10,7 @@ mod one_life;
 mod restart;
 mod schema;
 mod sleep;
+mod stress;
 mod styles;
 
 use std::{
