@@ -187,7 +187,9 @@ impl<P: Process> Session<P> {
         for attempt in 1.. {
             let id = self.id_or_start(()).await?;
             match self.sessions.cast(&id, message) {
-                Err(CastError::NotStarted { message: back, .. }) if attempt < ATTEMPTS => {
+                Err(CastError::NotStarted { message: back, .. } | CastError::NotAwake { message: back, .. })
+                    if attempt < ATTEMPTS =>
+                {
                     self.gone(&id).await?;
                     message = back;
                 }
@@ -212,7 +214,9 @@ impl<P: Process> Session<P> {
         for attempt in 1.. {
             let Some(id) = self.slot.current().await? else { break };
             match self.sessions.cast(&id, message) {
-                Err(CastError::NotStarted { message: back, .. }) if attempt < ATTEMPTS => {
+                Err(CastError::NotStarted { message: back, .. } | CastError::NotAwake { message: back, .. })
+                    if attempt < ATTEMPTS =>
+                {
                     self.gone(&id).await?;
                     message = back;
                 }

@@ -238,7 +238,7 @@ impl<P: Process> Sessions<P> {
     /// under this id after all, or the store fails, the message is dropped. A [`call`](Self::call) tells.
     ///
     /// # Errors
-    /// [`CastError`], with the message: the session is not started, or its mailbox is full.
+    /// [`CastError`], with the message: the session is not started, its mailbox is full, or it can't be woken now.
     pub fn cast<M>(&self, id: &SessionId, message: M) -> Result<(), CastError<M>>
     where
         P: Handle<M>,

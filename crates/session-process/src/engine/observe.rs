@@ -17,7 +17,7 @@ use super::{
     keep, lifecycle,
     mailbox::Push,
     run::{self, Run, Turn},
-    session::{AnySession, Core, Envelope, Failure, Leftover, Session},
+    session::{AnySession, Core, Envelope, Failure, Session},
 };
 use crate::{
     CallError, EndReason, Observer, Process, SessionId,
@@ -201,19 +201,16 @@ async fn observe_once<P: Process>(
     let envelope = Arc::new(Begin(Arc::clone(&queued))) as Arc<dyn Envelope<P>>;
     match session.mailbox().push(envelope, Some(engine.config.mailbox_capacity)) {
         Push::Queued => {}
-        // Nobody ran, so the session may have idled out before.
-        Push::Begin => match session.life().judge(engine.now()) {
-            None => run::spawn_drain(Turn::new(Arc::clone(&session))),
-            Some(expiry) => {
-                // `None`: whoever ends the session just now has refused it already, and the ticket says so.
-                let back = queued.take();
-                session.close(EndReason::Expired(expiry), Leftover::Refuse);
-                Arc::clone(&session).proceed();
-                if let Some(back) = back {
-                    return Err(not_started(back));
-                }
+        Push::Begin => {
+            // `None`: whoever ends the session just now has refused it already, and the ticket says so.
+            let mut back = None;
+            if session.is_in_time(engine.now(), || back = queued.take()) {
+                run::spawn_drain(Turn::new(Arc::clone(&session)));
             }
-        },
+            if let Some(back) = back {
+                return Err(not_started(back));
+            }
+        }
         Push::Full(_) => {
             let (id, capacity, message) = (id.clone(), engine.config.mailbox_capacity, ());
             return Err((CallError::MailboxFull { id, capacity, message }, None));

@@ -207,6 +207,8 @@ impl Engine {
         let mut by_key = self.by_key.lock();
         if by_key.get(&to).is_some_and(|known| is(known, session)) {
             by_key.remove(&to);
+            // One that is over has been forgotten already, or never was, as we stood in its place.
+            let displaced = displaced.filter(|displaced| displaced.upgrade().is_some_and(|one| !one.is_closed()));
             by_key.extend(displaced.map(|displaced| (to, displaced)));
         }
     }

@@ -96,12 +96,13 @@ async fn durable(
     outcome(moved, id, to)?;
     match in_memory(engine, &session, id, to) {
         Ok(()) => {
-            engine.know_still(&session, SessionKey::of(to));
             // It may have been deleted under the new key before anybody here was known by that.
-            if kept.has_lost(SessionKey::of(to)).await {
+            let known = || engine.know_still(&session, SessionKey::of(to));
+            if kept.has_lost(SessionKey::of(to), known).await {
                 let why = kept.why_absent().await;
                 kept.is_removed();
                 session.end(why, Leftover::Refuse);
+                return Err(RotateError::NotStarted { id: id.clone() });
             }
         }
         Err(error) => {
@@ -110,8 +111,15 @@ async fn durable(
             // Ours leaves nothing behind that the record does not hold.
             if let RotateError::Taken { .. } = error {
                 session.end(EndReason::Asleep, Leftover::Refuse);
+                return Ok(());
             }
-            // Otherwise it fell asleep meanwhile, or crashed: it is in the store alone, and there it has moved.
+            // It has ended meanwhile: told in this moment. If it fell asleep, or crashed, it is in the store alone, and there
+            // it has moved.
+            let mut ended = session.watch_end();
+            let reason = ended.wait_for(Option::is_some).await.map_or(None, |reason| *reason);
+            if reason.is_some_and(|reason| !reason.keeps_record()) {
+                return Err(error);
+            }
         }
     }
     Ok(())

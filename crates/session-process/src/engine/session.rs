@@ -279,20 +279,28 @@ impl<P: Process> Session<P> {
         match self.mailbox().push(envelope, None) {
             Push::Queued => true,
             Push::Begin => {
-                // Nobody ran, so it may have idled out before.
-                match self.life().judge(self.engine.now()) {
+                let in_time = self.is_in_time(self.engine.now(), || {});
+                if in_time {
                     // Not in this task, which `kill` knows nothing of: behind this may come a handler that hangs.
-                    None => run::spawn_drain(Turn::new(Arc::clone(self))),
-                    Some(expiry) => {
-                        self.close(EndReason::Expired(expiry), Leftover::Refuse);
-                        Arc::clone(self).proceed();
-                    }
+                    run::spawn_drain(Turn::new(Arc::clone(self)));
                 }
-                true
+                in_time
             }
             Push::Full(_) => unreachable!("there is no bound"),
             Push::Closed(_) => false,
         }
+    }
+
+    /// For who has left a message where nobody ran, and now holds the run right: the session may have idled out before. Then
+    /// it ends, what waits is refused, after `take_back`, and the right is given up.
+    pub(super) fn is_in_time(self: &Arc<Self>, now: u64, take_back: impl FnOnce()) -> bool {
+        let Some(expiry) = self.life().judge(now) else {
+            return true;
+        };
+        take_back();
+        self.close(EndReason::Expired(expiry), Leftover::Refuse);
+        Arc::clone(self).proceed();
+        false
     }
 
     pub(super) fn refuse_waiting(&self, why: &Failure) {
@@ -329,9 +337,10 @@ impl<P: Process> Session<P> {
         }
     }
 
-    /// Runs `future`, which holds the run right, where we stand; what doesn't finish there goes on in a task.
+    /// Runs `future`, which holds the run right of a session that is in time, or ends, where we stand; what doesn't finish there goes on in a task.
     pub(super) fn run_in_place(self: &Arc<Self>, future: impl Future<Output = ()> + Send + 'static) {
         if !super::deliver::may_run_here(&self.engine, self.address()) {
+            self.mailbox().away();
             self.spawn(future);
             return;
         }
@@ -704,7 +713,7 @@ pub struct SessionStats {
     pub expires_by: Option<Expiry>,
     /// A message is being handled.
     pub running: bool,
-    /// Messages in its mailbox; among them those that their senders took back since it was last full.
+    /// Messages in its mailbox; some of them may have been taken back by their senders.
     pub waiting: usize,
     /// [`Monitor`]s that follow it: its open pages.
     pub monitors: usize,

@@ -106,7 +106,9 @@ impl Endings {
     }
 
     pub(super) fn tell_changed(&self, key: &SessionKey, version: Version) {
-        for observer in &*self.change_observers.read() {
+        // A copy: a session that hears of it may run the user's code.
+        let observers = self.change_observers.read().clone();
+        for observer in observers {
             observer(key, version);
         }
     }

@@ -262,3 +262,23 @@ async fn to_terminate_a_session_that_has_expired_is_not_started_by_either_clock(
         assert!(sessions.terminate(&id("a")).await.is_err(), "idle: {idle}");
     }
 }
+
+#[tokio::test]
+async fn a_handler_that_was_sent_from_outside_the_runtime_keeps_its_session_in_use() {
+    let (sessions, clock) = with_clock::<Counter>(|builder| builder.idle_timeout(HOUR));
+    let a = id("a");
+    sessions.start(&a).await.unwrap();
+    let gate = testkit::Gate::new();
+    {
+        let (sessions, a, gate) = (sessions.clone(), a.clone(), gate.clone());
+        let outside = std::thread::spawn(move || sessions.cast(&a, AddAt(gate, 7)).unwrap());
+        outside.join().unwrap();
+    }
+    gate.reached().await;
+    clock.advance(2 * HOUR);
+    assert!(sessions.is_started(&a));
+    sessions.touch(&a).unwrap();
+    assert!(!sessions.start(&a).await.unwrap(), "there is one");
+    gate.open();
+    assert_eq!(sessions.call(&a, Log).await.unwrap(), [0, 7]);
+}

@@ -268,7 +268,9 @@ pub(crate) async fn settled<P: Process, M>(
     if !session.post(Arc::new(Look(Arc::clone(&queued)))) {
         return Err(gone());
     }
-    match reply(&*session, queued, deadline).await {
+    let reply = reply(&*session, queued, deadline).await;
+    drop(session);
+    match reply {
         Ok(reply) => durable(engine, id, reply, within, deadline).await,
         Err(NoReply::Timeout(_)) => Err(CallError::Timeout {
             id: id.clone(),

@@ -328,24 +328,21 @@ where
     let refusal = match session.mailbox().push(envelope, bound) {
         Push::Queued => None,
         Push::Begin => {
-            // Nobody ran, so the session may have idled out before this message came.
-            match session.life().judge(now) {
+            // `None`: whoever ends the session just now has refused it already, and a call's ticket says so.
+            let mut back = None;
+            if session.is_in_time(now, || back = queued.ticket.open()) {
+                let turn = Turn::new(Arc::clone(&session));
                 // Who had the run right left just before this message came. A sender that doesn't wait may keep its
                 // thread for long, and a task from running; who waits gives it up, and shall not work for others
                 // first. And not inside a handler, which may hold what the others need.
-                None if !sender.waits() && !chain::in_a_handler() => {
-                    run::drain_in_place(Turn::new(Arc::clone(&session)));
+                if !sender.waits() && !chain::in_a_handler() {
+                    run::drain_in_place(turn);
+                } else {
+                    run::spawn_drain(turn);
                 }
-                None => run::spawn_drain(Turn::new(Arc::clone(&session))),
-                Some(expiry) => {
-                    // `None`: whoever ends the session just now has refused it already, and a call's ticket says so.
-                    let message = queued.ticket.open();
-                    session.close(EndReason::Expired(expiry), Leftover::Refuse);
-                    Arc::clone(&session).proceed();
-                    if let Some(message) = message {
-                        return Attempt::Refused(Refusal::NotStarted, message);
-                    }
-                }
+            }
+            if let Some(message) = back {
+                return Attempt::Refused(Refusal::NotStarted, message);
             }
             None
         }

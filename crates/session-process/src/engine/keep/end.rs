@@ -39,7 +39,10 @@ pub(in crate::engine) async fn recover<P: Process>(session: &Session<P>, keep: O
     // What is on its way was changed by messages before the one that panicked.
     if let Some(Writing { batch, snapshot }) = keep.writing.take() {
         match batch.written().await {
-            Ok(()) => keep.known.is_durable(snapshot),
+            Ok(()) => {
+                keep.known.is_durable(snapshot);
+                batch.settle(Ok(()));
+            }
             Err(error) => batch.settle(Err(error)),
         }
     }
@@ -75,7 +78,10 @@ pub(in crate::engine) async fn end<P: Process>(
     let mut unsettled = Vec::new();
     if let Some(Writing { batch, snapshot }) = keep.writing.take() {
         match batch.written().await {
-            Ok(()) => keep.known.is_durable(snapshot),
+            Ok(()) => {
+                keep.known.is_durable(snapshot);
+                batch.settle(Ok(()));
+            }
             Err(error @ SaveError::Store(_)) => {
                 if is_open(&error) && remembers {
                     keep.known.may_be_durable(snapshot);

@@ -193,11 +193,15 @@ impl Kept {
         self.busy.load(Ordering::Acquire)
     }
 
-    /// Its place is still there, and the store says that there is no record.
-    pub(in crate::engine) async fn has_lost(&self, key: SessionKey) -> bool {
+    /// It has been moved to this key, is still there, and `known` by that; and the store says that there is no record.
+    pub(in crate::engine) async fn has_lost(&self, key: SessionKey, known: impl FnOnce()) -> bool {
         // No rotation of our own comes in between.
         let place = self.place.lock().await;
-        place.key == key && !self.is_gone(&place) && matches!(self.records.is_there(key).await, Ok(false))
+        if place.key != key {
+            return false;
+        }
+        known();
+        !self.is_gone(&place) && matches!(self.records.is_there(key).await, Ok(false))
     }
 
     /// Moves the record to another id's key. `None`: another rotation was first, and it is not under `from` any more.

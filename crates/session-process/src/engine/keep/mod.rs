@@ -8,8 +8,8 @@
 //!
 //! # Invariants
 //! 1. A reply of a write-through process is given to its caller after its batch is settled: [`Batch::wait`].
-//! 2. A batch is settled once, by the holder of the run right or the write that succeeded; [`Keep`] settles what is
-//!    left when it is dropped. So nobody waits for good.
+//! 2. A batch is settled once, by the holder of the run right or the write that succeeded; if that is cut off, when its
+//!    [`Owed`] is dropped. So nobody waits for good.
 //! 3. `Keep::known` is what the store holds, as far as this node knows. A failed write-through takes the process back to
 //!    what the store says it holds; if it doesn't say, the process ends and comes back from it.
 //! 4. A write expects the version that this node knows. Where the record was changed by others, but not its snapshot

@@ -141,7 +141,9 @@ async fn settle<P: Process>(session: &Arc<Session<P>>, rings: bool) {
     let pace = durable::<P>().pace;
     match done {
         None => {}
-        Some((Ok(()), _, snapshot)) => {
+        Some((Ok(()), batch, snapshot)) => {
+            // By the task too, but that may be just about to.
+            batch.settle(Ok(()));
             keep.known.is_durable(snapshot);
             keep.failures = 0;
             if let Some(process) = &mut core.process {
