@@ -188,13 +188,14 @@ impl<P: Process> Builder<P> {
                 return zero(option, "nothing can be done in no time");
             }
         }
-        if self.records.is_none() && config.sleep_after.is_some() {
-            return Err(BuildError::NoRecords { option: "sleep_after" });
-        }
-        // Attributes are durable wherever there are records, and nobody asked for it.
-        let asked_for = P::DURABILITY.0.is_some() && TypeId::of::<P>() != TypeId::of::<Attributes>();
-        if self.records.is_none() && asked_for {
-            events::warn_of_no_records(type_name::<P>());
+        if self.records.is_none() {
+            if config.sleep_after.is_some() {
+                return Err(BuildError::NoRecords { option: "sleep_after" });
+            }
+            // Attributes are durable wherever there are records, and nobody asked for it.
+            if P::DURABILITY.0.is_some() && TypeId::of::<P>() != TypeId::of::<Attributes>() {
+                events::warn_of_no_records(type_name::<P>());
+            }
         }
         let runtime = tokio::runtime::Handle::try_current().map_err(|_| BuildError::NoRuntime)?;
         let clock = self.clock.unwrap_or_else(|| Clock::system(runtime.clone()));

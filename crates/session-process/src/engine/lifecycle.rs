@@ -14,7 +14,7 @@ use std::{
 
 use super::{
     Engine,
-    chain::{self, Chain, Frame},
+    chain::{self, Frame},
     deliver::{self, InitTicket, Refusal, Started},
     guard::{Guarded, Panic, Polled, caught, drop_quietly, panic_text, poll_in_place},
     keep,
@@ -150,6 +150,8 @@ async fn join<P: Process>(
     now: u64,
     deadline: u64,
 ) -> Option<Result<bool, StartError>> {
+    let within = engine.config.call_timeout;
+    let timeout = || StartError::Timeout { id: id.clone(), within };
     if found.is_closed() || found.life().is_expired(now, false) && Arc::clone(&found).expire(now) {
         // Its id is free when its terminate hook has run.
         if found.in_chain() {
@@ -157,10 +159,7 @@ async fn join<P: Process>(
         }
         return match ended(&*found, engine, deadline).await {
             Some(()) => None,
-            None => Some(Err(StartError::Timeout {
-                id: id.clone(),
-                within: engine.config.call_timeout,
-            })),
+            None => Some(Err(timeout())),
         };
     }
     let session = match of_type::<P>(id, found) {
@@ -177,15 +176,12 @@ async fn join<P: Process>(
             return Some(Ok(false));
         }
         if now >= deadline {
-            return Some(Err(StartError::Timeout {
-                id: id.clone(),
-                within: engine.config.call_timeout,
-            }));
+            return Some(Err(timeout()));
         }
         tokio::task::yield_now().await;
         return None;
     }
-    match beginning(id, &session, engine.config.call_timeout, deadline).await {
+    match beginning(id, &session, within, deadline).await {
         Ok(Beginning::Over) => Some(Ok(false)),
         // Not there: somebody had asked the store for it, before us.
         Ok(Beginning::Ended | Beginning::NotThere) => None,
@@ -218,16 +214,15 @@ async fn beginning<P: Process>(
     within: Duration,
     deadline: u64,
 ) -> Result<Beginning, StartError> {
-    let id = || id.clone();
-    if chain::check(session.address()) == Chain::Cycle {
-        return Err(StartError::SelfCall { id: id() });
+    if session.in_chain() {
+        return Err(StartError::SelfCall { id: id.clone() });
     }
     match deliver::started(session, deadline).await {
         Started::Yes => Ok(Beginning::Over),
         Started::Closed => Ok(Beginning::Ended),
-        Started::Timeout => Err(StartError::Timeout { id: id(), within }),
+        Started::Timeout => Err(StartError::Timeout { id: id.clone(), within }),
         Started::Failed(failure) if failure.is_not_there() => Ok(Beginning::NotThere),
-        Started::Failed(failure) => Err(start_error(&id(), failure)),
+        Started::Failed(failure) => Err(start_error(id, failure)),
     }
 }
 

@@ -647,7 +647,7 @@ impl<P: Process> AnySession for Session<P> {
 
     fn is_unsaved(&self) -> bool {
         let core = self.core.try_borrow_mut();
-        core.is_ok_and(|mut core| keep::is_unsaved(core.get_mut()))
+        core.is_ok_and(|mut core| keep::unsaved(core.get_mut()).is_some())
     }
 
     fn sleep(self: Arc<Self>, now: u64) -> bool {

@@ -128,12 +128,7 @@ impl Engine {
             asked += by_helper;
             over.extend(left);
         }
-        for session in pass.moved() {
-            if !session.is_closed() {
-                session.end(reason, leftover);
-                asked += 1;
-            }
-        }
+        asked += pass.moved().iter().filter(|session| round.ask(session)).count();
         round.give_back(&mut over).await;
         asked
     }
@@ -146,10 +141,9 @@ impl Engine {
         while let Some(shard) = round.next_shard(self.registry.shards()) {
             let sessions = self.registry.collect(shard);
             for session in &sessions {
-                if session.is_closed() {
+                if !round.ask(session) {
                     continue;
                 }
-                Arc::clone(session).end(round.reason, round.leftover);
                 asked += 1;
                 if asked.is_multiple_of(SLICE) {
                     tokio::task::yield_now().await;
@@ -175,6 +169,15 @@ impl Round {
     fn next_shard(&self, shards: usize) -> Option<usize> {
         let shard = self.next.fetch_add(1, Ordering::Relaxed);
         (shard < shards).then_some(shard)
+    }
+
+    /// Asks a session to end. False: it does already.
+    fn ask(&self, session: &Arc<dyn AnySession>) -> bool {
+        let asks = !session.is_closed();
+        if asks {
+            Arc::clone(session).end(self.reason, self.leftover);
+        }
+        asks
     }
 
     /// Lets go of sessions that were asked to end, unless another does so now: then they wait for the next time.

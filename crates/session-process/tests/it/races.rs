@@ -5,6 +5,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -36,9 +37,72 @@ fn runtime() -> tokio::runtime::Runtime {
         .unwrap()
 }
 
-fn spin(n: u32) {
-    for _ in 0..n {
-        std::hint::spin_loop();
+fn engine(
+    rt: &tokio::runtime::Runtime,
+    idle_timeout: Option<Duration>,
+    sweep_interval: Duration,
+) -> (Sessions<Counter>, ManualClock) {
+    let _in = rt.enter();
+    let clock = ManualClock::new();
+    let sessions = Sessions::<Counter>::builder()
+        .idle_timeout(idle_timeout)
+        .max_lifetime(None)
+        .sweep_interval(sweep_interval)
+        .clock(clock.clone())
+        .build()
+        .unwrap();
+    (sessions, clock)
+}
+
+/// Two threads go on from here at the same moment, the one that calls this with a lag some time later.
+#[derive(Clone, Default)]
+struct Line(Arc<AtomicUsize>);
+
+impl Line {
+    fn go(&self, lag: u32) {
+        self.0.fetch_add(1, SeqCst);
+        while self.0.load(SeqCst) < 2 {}
+        for _ in 0..lag {
+            std::hint::spin_loop();
+        }
+    }
+}
+
+/// A session that gets a new id again and again, until `stop`.
+struct Rotated {
+    sessions: Sessions<Counter>,
+    stop: Arc<AtomicBool>,
+    thread: JoinHandle<SessionId>,
+}
+
+impl Rotated {
+    fn start(rt: &tokio::runtime::Runtime) -> Self {
+        let sessions = {
+            let _in = rt.enter();
+            Sessions::<Counter>::builder().build().unwrap()
+        };
+        let mut id = SessionId::generate();
+        rt.block_on(sessions.start(&id)).unwrap();
+        let stop = Arc::new(AtomicBool::new(false));
+        let thread = {
+            let (sessions, stop) = (sessions.clone(), stop.clone());
+            std::thread::spawn(move || {
+                while !stop.load(SeqCst) {
+                    match futures_block(sessions.rotate(&id)) {
+                        Ok(to) => id = to,
+                        Err(_) => break,
+                    }
+                }
+                id
+            })
+        };
+        Self { sessions, stop, thread }
+    }
+
+    /// The id that it has.
+    fn stop(self) -> SessionId {
+        self.stop.store(true, SeqCst);
+        self.thread.join().unwrap()
     }
 }
 
@@ -46,17 +110,7 @@ fn spin(n: u32) {
 /// Two requests at once to a session that has idled out and was not swept yet.
 fn revive(first: impl Fn(&Sessions<Counter>, &SessionId, &tokio::runtime::Handle) -> bool + Send + Sync + 'static) {
     let rt = runtime();
-    let clock = ManualClock::new();
-    let sessions = {
-        let _in = rt.enter();
-        Sessions::<Counter>::builder()
-            .idle_timeout(SECOND)
-            .max_lifetime(None)
-            .sweep_interval(Duration::from_secs(300_000_000))
-            .clock(clock.clone())
-            .build()
-            .unwrap()
-    };
+    let (sessions, clock) = engine(&rt, Some(SECOND), 300_000_000 * SECOND);
     let begun = Instant::now();
     let (mut tries, mut touched, mut served) = (0u64, 0u64, 0u64);
     let first = Arc::new(first);
@@ -66,33 +120,18 @@ fn revive(first: impl Fn(&Sessions<Counter>, &SessionId, &tokio::runtime::Handle
         rt.block_on(sessions.start(&id)).unwrap();
         rt.block_on(sessions.call(&id, Add(1))).unwrap();
         clock.advance(2 * SECOND);
-        let go = Arc::new(AtomicUsize::new(0));
+        let line = Line::default();
         let other = {
-            let (sessions, id, go, handle, first) = (
-                sessions.clone(),
-                id.clone(),
-                go.clone(),
-                rt.handle().clone(),
-                first.clone(),
-            );
+            let (sessions, id, line) = (sessions.clone(), id.clone(), line.clone());
+            let (handle, first) = (rt.handle().clone(), first.clone());
             let lag = (tries % 7) as u32 * 3;
             std::thread::spawn(move || {
-                go.fetch_add(1, SeqCst);
-                while go.load(SeqCst) < 2 {}
-                spin(lag);
+                line.go(lag);
                 first(&sessions, &id, &handle)
             })
         };
-        go.fetch_add(1, SeqCst);
-        while go.load(SeqCst) < 2 {}
-        let mut ok = false;
-        for _ in 0..40 {
-            if sessions.touch(&id).is_ok() {
-                ok = true;
-                break;
-            }
-        }
-        touched += u64::from(ok);
+        line.go(0);
+        touched += u64::from((0..40).any(|_| sessions.touch(&id).is_ok()));
         served += u64::from(other.join().unwrap());
     }
     assert_eq!(
@@ -137,17 +176,7 @@ fn futures_block<F: Future>(f: F) -> F::Output {
 #[test]
 fn two_starts_bring_no_expired_session_back() {
     let rt = runtime();
-    let clock = ManualClock::new();
-    let sessions = {
-        let _in = rt.enter();
-        Sessions::<Counter>::builder()
-            .idle_timeout(SECOND)
-            .max_lifetime(None)
-            .sweep_interval(Duration::from_secs(300_000_000))
-            .clock(clock.clone())
-            .build()
-            .unwrap()
-    };
+    let (sessions, clock) = engine(&rt, Some(SECOND), 300_000_000 * SECOND);
     let begun = Instant::now();
     let (mut tries, mut old) = (0u64, 0u64);
     while begun.elapsed() < a_while() && old < 5 {
@@ -156,14 +185,12 @@ fn two_starts_bring_no_expired_session_back() {
         rt.block_on(sessions.start(&id)).unwrap();
         rt.block_on(sessions.call(&id, Add(1000))).unwrap();
         clock.advance(2 * SECOND);
-        let go = Arc::new(AtomicUsize::new(0));
+        let line = Line::default();
         let work = |lag: u32| {
-            let (sessions, id, go, handle) = (sessions.clone(), id.clone(), go.clone(), rt.handle().clone());
+            let (sessions, id, line, handle) = (sessions.clone(), id.clone(), line.clone(), rt.handle().clone());
             move || {
                 let _in = handle.enter();
-                go.fetch_add(1, SeqCst);
-                while go.load(SeqCst) < 2 {}
-                spin(lag);
+                line.go(lag);
                 let started = futures_block(sessions.start(&id)).unwrap();
                 (started, futures_block(sessions.call(&id, Add(1))).unwrap())
             }
@@ -184,31 +211,12 @@ fn a_shutdown_passes_no_session_by_that_is_rotated() {
     let rt = runtime();
     let mut missed = 0;
     for _ in 0..30 {
-        let sessions = {
-            let _in = rt.enter();
-            Sessions::<Counter>::builder().build().unwrap()
-        };
-        let first = SessionId::generate();
-        rt.block_on(sessions.start(&first)).unwrap();
-        let stop = Arc::new(AtomicBool::new(false));
-        let rotator = {
-            let (sessions, stop) = (sessions.clone(), stop.clone());
-            std::thread::spawn(move || {
-                let mut id = first;
-                while !stop.load(SeqCst) {
-                    match futures_block(sessions.rotate(&id)) {
-                        Ok(to) => id = to,
-                        Err(_) => break,
-                    }
-                }
-                id
-            })
-        };
+        let rotated = Rotated::start(&rt);
+        let sessions = rotated.sessions.clone();
         std::thread::sleep(Duration::from_millis(3));
         let report = rt.block_on(sessions.shutdown(Duration::from_millis(200)));
         let left = sessions.stats().sessions;
-        stop.store(true, SeqCst);
-        rotator.join().unwrap();
+        rotated.stop();
         if !report.cut.is_empty() || left > 0 {
             missed += 1;
         }
@@ -221,31 +229,12 @@ fn terminate_all_passes_no_session_by_that_is_rotated() {
     let rt = runtime();
     let mut missed = 0;
     for _ in 0..100 {
-        let sessions = {
-            let _in = rt.enter();
-            Sessions::<Counter>::builder().build().unwrap()
-        };
-        let first = SessionId::generate();
-        rt.block_on(sessions.start(&first)).unwrap();
-        let stop = Arc::new(AtomicBool::new(false));
-        let rotator = {
-            let (sessions, stop) = (sessions.clone(), stop.clone());
-            std::thread::spawn(move || {
-                let mut id = first;
-                while !stop.load(SeqCst) {
-                    match futures_block(sessions.rotate(&id)) {
-                        Ok(to) => id = to,
-                        Err(_) => break,
-                    }
-                }
-                id
-            })
-        };
+        let rotated = Rotated::start(&rt);
+        let sessions = rotated.sessions.clone();
         std::thread::sleep(Duration::from_millis(1));
         rt.block_on(sessions.terminate_all());
         std::thread::sleep(Duration::from_millis(1));
-        stop.store(true, SeqCst);
-        let last = rotator.join().unwrap();
+        let last = rotated.stop();
         missed += usize::from(sessions.is_started(&last));
     }
     assert_eq!(missed, 0, "of 100 sessions lived on after terminate_all");
@@ -255,45 +244,29 @@ fn terminate_all_passes_no_session_by_that_is_rotated() {
 #[test]
 fn a_shorter_idle_timeout_is_heard_also_while_the_id_changes() {
     let rt = runtime();
-    let clock = ManualClock::new();
-    let sessions = {
-        let _in = rt.enter();
-        Sessions::<Counter>::builder()
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .sweep_interval(Duration::from_secs(1))
-            .clock(clock.clone())
-            .build()
-            .unwrap()
-    };
+    let (sessions, clock) = engine(&rt, None, SECOND);
     let mut lost = 0;
     let begun = Instant::now();
     let mut tries = 0;
     while begun.elapsed() < a_while() && lost == 0 {
-        let mut all = Vec::new();
         for _ in 0..500 {
             tries += 1;
             let id = SessionId::generate();
             rt.block_on(sessions.start(&id)).unwrap();
-            let go = Arc::new(AtomicUsize::new(0));
+            let line = Line::default();
             let to = SessionId::generate();
             let other = {
-                let (sessions, id, to, go) = (sessions.clone(), id.clone(), to.clone(), go.clone());
+                let (sessions, id, to, line) = (sessions.clone(), id.clone(), to.clone(), line.clone());
                 let lag = (tries % 11) as u32 * 2;
                 std::thread::spawn(move || {
-                    go.fetch_add(1, SeqCst);
-                    while go.load(SeqCst) < 2 {}
-                    spin(lag);
+                    line.go(lag);
                     futures_block(sessions.rotate_to(&id, &to)).unwrap();
                 })
             };
-            go.fetch_add(1, SeqCst);
-            while go.load(SeqCst) < 2 {}
+            line.go(0);
             let set = sessions.set_idle_timeout(&id, Some(Duration::from_secs(10))).is_ok();
             other.join().unwrap();
-            if set {
-                all.push(to);
-            } else {
+            if !set {
                 rt.block_on(sessions.terminate(&to)).unwrap();
             }
         }

@@ -71,8 +71,13 @@ impl Batch {
         self.known(&self.written).await
     }
 
-    /// The store has said something that takes the process back.
-    pub(super) fn failed(&self) {
+    /// The store has said this. If it has the change, that is the outcome, and there first: whoever finds the batch written
+    /// may let go of it.
+    pub(super) fn store_said(&self, written: Result<(), SaveError>) {
+        if written.is_ok() {
+            let _ = self.outcome.set(Ok(()));
+        }
+        let _ = self.written.set(written);
         self.told.notify_waiters();
     }
 

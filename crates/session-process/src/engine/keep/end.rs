@@ -39,10 +39,7 @@ pub(in crate::engine) async fn recover<P: Process>(session: &Session<P>, keep: O
     // What is on its way was changed by messages before the one that panicked.
     if let Some(Writing { batch, snapshot }) = keep.writing.take() {
         match batch.written().await {
-            Ok(()) => {
-                keep.known.is_durable(snapshot);
-                batch.settle(Ok(()));
-            }
+            Ok(()) => keep.known.is_durable(snapshot),
             Err(error) => batch.settle(Err(error)),
         }
     }
@@ -78,10 +75,7 @@ pub(in crate::engine) async fn end<P: Process>(
     let mut unsettled = Vec::new();
     if let Some(Writing { batch, snapshot }) = keep.writing.take() {
         match batch.written().await {
-            Ok(()) => {
-                keep.known.is_durable(snapshot);
-                batch.settle(Ok(()));
-            }
+            Ok(()) => keep.known.is_durable(snapshot),
             Err(error @ SaveError::Store(_)) => {
                 if is_open(&error) && remembers {
                     keep.known.may_be_durable(snapshot);

@@ -28,9 +28,11 @@ mod write;
 
 use std::{sync::Arc, time::Duration};
 
-use self::batch::Owed;
-use self::write::{Settle, begin, send};
 pub(crate) use self::{batch::Batch, kept::Kept};
+use self::{
+    batch::Owed,
+    write::{Settle, begin, send},
+};
 pub(super) use self::{
     elsewhere::{heard, take_over},
     end::{end, is_used_elsewhere, recover},
@@ -173,14 +175,12 @@ pub(super) fn handled<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>)
 /// What has been handled and a reply has to wait for. Only for the holder of the run right.
 pub(super) fn pending<P: Process>(core: &Core<P>) -> Option<Arc<Batch>> {
     let Durable { pace, .. } = P::DURABILITY.0.as_ref()?;
-    let keep = core.beside.as_deref()?.keep.as_ref()?;
-    keep.newest().filter(|_| *pace == Pace::Through)
+    unsaved(core).filter(|_| *pace == Pace::Through)
 }
 
-/// There are changes that the store hasn't.
-pub(super) fn is_unsaved<P: Process>(core: &Core<P>) -> bool {
-    let keep = core.beside.as_deref().and_then(|beside| beside.keep.as_ref());
-    keep.is_some_and(|keep| keep.newest().is_some())
+/// What the store hasn't yet.
+pub(super) fn unsaved<P: Process>(core: &Core<P>) -> Option<Arc<Batch>> {
+    core.beside.as_deref()?.keep.as_ref()?.newest()
 }
 
 fn note_use<P: Process>(session: &Session<P>, keep: &mut Keep) {

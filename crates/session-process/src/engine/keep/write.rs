@@ -54,7 +54,7 @@ pub(super) fn begin<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>) {
         Ok(snapshot) => snapshot,
         Err(error) => {
             // As a write that failed: the task tells, since the way back may have to wait.
-            let _ = batch.written.set(Err(error));
+            batch.store_said(Err(error));
             keep.writing = Some(Writing {
                 batch,
                 snapshot: Snapshot {
@@ -87,13 +87,7 @@ pub(super) fn begin<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>) {
             }),
             Err(error) => tell_failed(&session, error),
         }
-        let saved = written.is_ok();
-        let _ = batch.written.set(written);
-        if saved {
-            batch.settle(Ok(()));
-        } else {
-            batch.failed();
-        }
+        batch.store_said(written);
         send(session, Settle { rings: false });
     });
 }
@@ -141,9 +135,7 @@ async fn settle<P: Process>(session: &Arc<Session<P>>, rings: bool) {
     let pace = durable::<P>().pace;
     match done {
         None => {}
-        Some((Ok(()), batch, snapshot)) => {
-            // By the task too, but that may be just about to.
-            batch.settle(Ok(()));
+        Some((Ok(()), _, snapshot)) => {
             keep.known.is_durable(snapshot);
             keep.failures = 0;
             if let Some(process) = &mut core.process {

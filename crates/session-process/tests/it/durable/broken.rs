@@ -7,13 +7,6 @@ use testkit::Gate;
 
 use super::*;
 
-/// Lets every task that can go on do so.
-async fn settled() {
-    for _ in 0..200 {
-        tokio::task::yield_now().await;
-    }
-}
-
 #[tokio::test]
 async fn a_termination_that_nobody_waits_for_any_more_ends_the_process_too() {
     let (node, id) = Node::started().await;
@@ -29,7 +22,7 @@ async fn a_termination_that_nobody_waits_for_any_more_ends_the_process_too() {
     while node.record(&id).await.is_some() {
         tokio::task::yield_now().await;
     }
-    settled().await;
+    others_work().await;
     assert!(!node.sessions.is_started(&id), "its record is gone");
 }
 
@@ -45,7 +38,7 @@ async fn of_two_rotations_at_once_the_record_goes_where_the_process_goes() {
     let (x, y) = (id("x"), id("y"));
     let (first, second) = (rotate(&x), rotate(&y));
     gate.reached().await;
-    settled().await;
+    others_work().await;
     node.store.ungate("commit");
     let (first, second) = (first.await.unwrap(), second.await.unwrap());
     assert!(first != second, "one of them");
@@ -69,11 +62,11 @@ async fn a_session_that_is_terminated_while_it_starts_leaves_no_record() {
         let (sessions, id) = (node.sessions.clone(), id.clone());
         tokio::spawn(async move { sessions.terminate(&id).await })
     };
-    settled().await;
+    others_work().await;
     node.store.ungate("load");
     terminate.await.unwrap().unwrap();
     let _ = start.await.unwrap();
-    settled().await;
+    others_work().await;
     assert!(node.record(&id).await.is_none());
 }
 
@@ -88,15 +81,15 @@ async fn a_record_that_is_deleted_while_its_id_changes_ends_the_process() {
     gate.reached().await;
     node.store.ungate_later("commit");
     assert!(node.records.delete(&old).await.unwrap());
-    settled().await;
+    others_work().await;
     gate.open_for_all();
     assert!(!rotate.await.unwrap());
-    settled().await;
+    others_work().await;
     assert!(!node.sessions.is_started(&old), "its record is gone");
 }
 
 /// Waits until somebody lets it.
-struct Hang(Gate);
+pub(super) struct Hang(pub(super) Gate);
 
 impl Handle<Hang> for Ledger {
     type Reply = ();
@@ -120,14 +113,14 @@ async fn a_handler_that_began_behind_a_write_can_be_cut_off() {
     b.store.ungate("commit");
     load.reached().await;
     // The load of the write itself, or of the way back: a message to a session at work waits.
-    settled().await;
+    others_work().await;
     let hang = Gate::new();
     b.sessions.cast(&id, Hang(hang.clone())).unwrap();
     b.store.ungate("loaded");
     hang.reached().await;
     let mut monitor = b.sessions.monitor(&id).unwrap();
     b.sessions.kill(&id).unwrap();
-    settled().await;
+    others_work().await;
     assert!(monitor.reason().is_some(), "it is cut off");
     monitor.ended().await;
     let _ = add.await;
@@ -194,7 +187,7 @@ async fn a_process_whose_state_can_not_be_saved_does_not_fall_asleep() {
     node.store.fail("commit", 1);
     node.clock.advance(MINUTE);
     node.sessions.expire_now().await;
-    settled().await;
+    others_work().await;
     assert_eq!(node.sessions.call(&id, Add(1)).await.unwrap(), 6);
 }
 
@@ -204,17 +197,17 @@ async fn a_write_behind_that_succeeds_after_a_failure_is_not_repeated() {
     let id = id("a");
     node.sessions.start(&id).await.unwrap();
     node.sessions.call(&id, Add(5)).await.unwrap();
-    settled().await;
+    others_work().await;
     node.store.fail("commit", 1);
     for _ in 0..2 {
         node.clock.advance(2 * MINUTE);
-        settled().await;
+        others_work().await;
     }
     assert_eq!(node.stored(&id).await.unwrap(), r#"{"count":5}"#);
     let commits = node.store.commits.load(SeqCst);
     for _ in 0..3 {
         node.clock.advance(MINUTE);
-        settled().await;
+        others_work().await;
     }
     assert_eq!(node.store.commits.load(SeqCst), commits);
 }
@@ -231,9 +224,9 @@ async fn the_deadline_of_a_call_covers_the_way_back_from_sleep() {
         outcome.map_err(|error| error.kind())
     });
     gate.reached().await;
-    settled().await;
+    others_work().await;
     next.clock.advance(Duration::from_secs(1));
-    settled().await;
+    others_work().await;
     let is_over = hasty.is_finished();
     next.store.ungate("load");
     assert!(is_over, "its time was up");
@@ -284,11 +277,11 @@ async fn a_deferred_reply_waits_for_the_state_that_it_reflects() {
         let (sessions, id) = (node.sessions.clone(), id.clone());
         tokio::spawn(async move { sessions.call_deferred(&id, Wait).await.map_err(|error| error.kind()) })
     };
-    settled().await;
+    others_work().await;
     let gate = node.store.gate("commit");
     node.sessions.cast(&id, Serve).unwrap();
     gate.reached().await;
-    settled().await;
+    others_work().await;
     let is_out = wait.is_finished();
     node.store.ungate("commit");
     assert!(!is_out, "the store has no such state yet");
@@ -339,7 +332,7 @@ async fn a_killed_session_is_not_started_from_what_is_being_deleted() {
         let (sessions, id) = (node.sessions.clone(), id.clone());
         tokio::spawn(async move { sessions.start_with(&id, New).await })
     };
-    settled().await;
+    others_work().await;
     assert!(!start.is_finished());
     node.store.ungate("commit");
     assert!(start.await.unwrap().unwrap());

@@ -1,24 +1,31 @@
 //! Sessions that end, or get another id, in the midst of something that has to do with the store.
 
-use session_process::CallError;
+use session_process::{CallError, RotateError};
 use testkit::Gate;
+use tokio::task::JoinHandle;
 
-use super::*;
+use super::{broken::Hang, *};
 use crate::support::poll_once;
 
-async fn settled() {
-    for _ in 0..300 {
-        tokio::task::yield_now().await;
-    }
+/// A rotation in a task.
+fn rotating(node: &Node, old: &SessionId, new: &SessionId) -> JoinHandle<Result<(), RotateError>> {
+    let (sessions, old, new) = (node.sessions.clone(), old.clone(), new.clone());
+    tokio::spawn(async move { sessions.rotate_to(&old, &new).await })
 }
 
-struct Hang(Gate);
-impl Handle<Hang> for Ledger {
-    type Reply = ();
-    async fn handle(&mut self, Hang(gate): Hang, cx: &mut Context<Self>) {
-        cx.unchanged();
-        gate.pass().await;
-    }
+/// The record is where the rotation says.
+async fn is_said(node: &Node, outcome: Result<(), RotateError>, old: &SessionId, new: &SessionId) {
+    let (at_old, at_new) = (node.record(old).await.is_some(), node.record(new).await.is_some());
+    assert!(
+        outcome.is_ok() == at_new && outcome.is_err() == at_old,
+        "{outcome:?}; the record: at the old id {at_old}, at the new id {at_new}"
+    );
+}
+
+/// A call that changes the state after it has waited, in a task.
+fn adding_slowly(node: &Node, id: &SessionId) -> JoinHandle<Result<u64, &'static str>> {
+    let (sessions, id) = (node.sessions.clone(), id.clone());
+    tokio::spawn(async move { sessions.call(&id, SlowAdd(10)).await.map_err(|error| error.kind()) })
 }
 
 /// The caller of a `terminate` (a browser that goes away) is gone in the moment between the store's answer and its own
@@ -37,10 +44,10 @@ async fn a_terminate_that_is_dropped_when_the_record_is_gone_ends_the_session() 
     }
     gate.reached().await;
     node.store.ungate("commit");
-    settled().await;
+    others_work().await;
     assert!(node.record(&id).await.is_none(), "deleted");
     drop(terminate);
-    settled().await;
+    others_work().await;
     let served = node.sessions.call(&id, Total).await;
     assert!(
         !node.sessions.is_started(&id),
@@ -57,10 +64,7 @@ async fn a_rotation_whose_session_falls_asleep_meanwhile_says_where_it_is() {
     node.sessions.start_with(&old, New).await.unwrap();
     node.sessions.call(&old, Add(7)).await.unwrap();
     let gate = node.store.gate("commit");
-    let rotate = {
-        let (sessions, old, new) = (node.sessions.clone(), old.clone(), new.clone());
-        tokio::spawn(async move { sessions.rotate_to(&old, &new).await })
-    };
+    let rotate = rotating(&node, &old, &new);
     gate.reached().await;
     node.clock.advance(Duration::from_secs(1));
     for _ in 0..50 {
@@ -69,12 +73,8 @@ async fn a_rotation_whose_session_falls_asleep_meanwhile_says_where_it_is() {
     }
     node.store.ungate("commit");
     let outcome = rotate.await.unwrap();
-    settled().await;
-    let (at_old, at_new) = (node.record(&old).await.is_some(), node.record(&new).await.is_some());
-    assert!(
-        outcome.is_ok() == at_new && outcome.is_err() == at_old,
-        "{outcome:?}; the record: at the old id {at_old}, at the new id {at_new}"
-    );
+    others_work().await;
+    is_said(&node, outcome, &old, &new).await;
 }
 
 /// The same in a shutdown.
@@ -84,24 +84,17 @@ async fn a_rotation_in_a_shutdown_says_where_the_session_is() {
     let new = id("new");
     node.sessions.call(&old, Add(7)).await.unwrap();
     let gate = node.store.gate("commit");
-    let rotate = {
-        let (sessions, old, new) = (node.sessions.clone(), old.clone(), new.clone());
-        tokio::spawn(async move { sessions.rotate_to(&old, &new).await })
-    };
+    let rotate = rotating(&node, &old, &new);
     gate.reached().await;
     let shutdown = {
         let sessions = node.sessions.clone();
         tokio::spawn(async move { sessions.shutdown(MINUTE).await })
     };
-    settled().await;
+    others_work().await;
     node.store.ungate("commit");
     let outcome = rotate.await.unwrap();
     let _ = shutdown.await.unwrap();
-    let (at_old, at_new) = (node.record(&old).await.is_some(), node.record(&new).await.is_some());
-    assert!(
-        outcome.is_ok() == at_new && outcome.is_err() == at_old,
-        "{outcome:?}; the record: at the old id {at_old}, at the new id {at_new}"
-    );
+    is_said(&node, outcome, &old, &new).await;
 }
 
 /// The same where the process crashes for good meanwhile.
@@ -112,24 +105,17 @@ async fn a_rotation_whose_session_crashes_for_good_meanwhile_says_where_it_is() 
     node.sessions.call(&old, Add(7)).await.unwrap();
     for _ in 0..3 {
         node.sessions.call(&old, Boom).await.unwrap_err();
-        settled().await;
+        others_work().await;
     }
     let gate = node.store.gate("commit");
-    let rotate = {
-        let (sessions, old, new) = (node.sessions.clone(), old.clone(), new.clone());
-        tokio::spawn(async move { sessions.rotate_to(&old, &new).await })
-    };
+    let rotate = rotating(&node, &old, &new);
     gate.reached().await;
     node.sessions.cast(&old, Boom).unwrap();
-    settled().await;
+    others_work().await;
     node.store.ungate("commit");
     let outcome = rotate.await.unwrap();
-    settled().await;
-    let (at_old, at_new) = (node.record(&old).await.is_some(), node.record(&new).await.is_some());
-    assert!(
-        outcome.is_ok() == at_new && outcome.is_err() == at_old,
-        "{outcome:?}; the record: at the old id {at_old}, at the new id {at_new}"
-    );
+    others_work().await;
+    is_said(&node, outcome, &old, &new).await;
 }
 
 /// A write fails and the store can't say what it has, while a shutdown has what waits handled.
@@ -149,17 +135,17 @@ async fn a_shutdown_behind_a_write_that_failed_handles_nothing_more() {
     node.store.fail("commit", usize::MAX);
     node.store.fail("load", usize::MAX);
     node.store.ungate("commit");
-    settled().await;
+    others_work().await;
     // Behind the `Settle`.
     let (a, b) = (node.add(&id, 10), node.add(&id, 100));
-    settled().await;
+    others_work().await;
     let shutdown = {
         let sessions = node.sessions.clone();
         tokio::spawn(async move { sessions.shutdown(MINUTE).await })
     };
-    settled().await;
+    others_work().await;
     hang.open();
-    settled().await;
+    others_work().await;
     node.clock.advance(2 * MINUTE);
     let report = shutdown.await.unwrap();
     for outcome in [add.await, a.await, b.await] {
@@ -187,17 +173,17 @@ async fn a_cast_to_a_session_that_is_falling_asleep_is_not_told_that_there_is_no
         let (sessions, id) = (node.sessions.clone(), id.clone());
         tokio::spawn(async move { sessions.terminate_for(&id, EndReason::Asleep).await })
     };
-    settled().await;
+    others_work().await;
     let cast = node.sessions.cast(&id, Add(100));
     node.store.ungate("commit");
     sleeps.await.unwrap().unwrap();
-    settled().await;
+    others_work().await;
     let total = node.sessions.call(&id, Total).await;
     assert_eq!(cast.unwrap_err().kind(), "not_awake");
     assert_eq!(total.unwrap(), 8);
 }
 
-/// A session whose write is under way idles to sleep by the sweeper: no change acknowledged is lost.
+/// Killed while it comes back from the store.
 #[tokio::test]
 async fn kill_of_a_waking_session_leaves_no_record() {
     for round in 0..3 {
@@ -209,10 +195,10 @@ async fn kill_of_a_waking_session_leaves_no_record() {
         let call = node.add(&id, 1);
         gate.reached().await;
         assert!(node.sessions.kill(&id).is_ok());
-        settled().await;
+        others_work().await;
         node.store.ungate("load");
         let outcome = call.await.unwrap();
-        settled().await;
+        others_work().await;
         assert!(node.record(&id).await.is_none(), "{round}: {outcome:?}");
         assert_eq!(node.sessions.stats().sessions, 0);
     }
@@ -233,16 +219,16 @@ async fn a_terminate_that_is_dropped_anywhere_ends_the_session_or_leaves_it_whol
             tokio::task::yield_now().await;
         }
         if polls % 2 == 1 {
-            settled().await;
+            others_work().await;
         }
         drop(terminate);
-        settled().await;
+        others_work().await;
         let (record, live) = (node.record(&id).await.is_some(), node.sessions.is_started(&id));
         assert_eq!(record, live, "after {polls} polls");
     }
 }
 
-/// Start, dropped at each of its polls; the store fails at each point. After that the id must be usable again.
+/// After that the id must be usable again.
 #[tokio::test]
 async fn a_start_against_a_store_that_fails_at_any_point_can_be_repeated() {
     for point in ["load", "loaded", "commit", "committed", "locate"] {
@@ -296,7 +282,7 @@ async fn what_is_acknowledged_is_there_whatever_the_store_fails_at() {
                         Err(other) => panic!("{point} {times} {both}: {other:?}"),
                     }
                 }
-                settled().await;
+                others_work().await;
                 node.store.fail(point, 0);
                 node.store.fail("load", 0);
                 let total = node.sessions.call(&id, Total).await.unwrap();
@@ -345,15 +331,12 @@ async fn a_caller_whose_change_waits_for_a_write_hears_that_its_session_is_kille
     let gate = node.store.gate("commit");
     let _first = node.add(&id, 1);
     gate.reached().await;
-    let second = {
-        let (sessions, id) = (node.sessions.clone(), id.clone());
-        tokio::spawn(async move { sessions.call(&id, SlowAdd(10)).await.map_err(|error| error.kind()) })
-    };
-    settled().await;
+    let second = adding_slowly(&node, &id);
+    others_work().await;
     node.sessions.kill(&id).unwrap();
-    settled().await;
+    others_work().await;
     node.store.ungate("commit");
-    settled().await;
+    others_work().await;
     assert_eq!(node.sessions.stats().sessions, 0, "it is over");
     assert!(node.record(&id).await.is_none());
     assert!(
@@ -369,17 +352,14 @@ async fn a_caller_whose_change_waits_for_a_write_hears_that_its_session_is_cut_o
     let gate = node.store.gate("commit");
     let first = node.add(&id, 1);
     gate.reached().await;
-    let second = {
-        let (sessions, id) = (node.sessions.clone(), id.clone());
-        tokio::spawn(async move { sessions.call(&id, SlowAdd(10)).await.map_err(|error| error.kind()) })
-    };
-    settled().await;
+    let second = adding_slowly(&node, &id);
+    others_work().await;
     let hang = Gate::new();
     node.sessions.cast(&id, Hang(hang.clone())).unwrap();
     hang.reached().await;
     let _ = node.sessions.shutdown(Duration::ZERO).await;
     node.store.ungate("commit");
-    settled().await;
+    others_work().await;
     assert_eq!(node.sessions.stats().sessions, 0, "it is over");
     assert!(first.is_finished());
     assert!(
@@ -397,20 +377,17 @@ async fn a_sign_out_while_the_answer_of_a_rotation_is_on_its_way_ends_the_sessio
         node.sessions.call(&old, Add(7)).await.unwrap();
         let new = id("new");
         let gate = node.store.gate("committed");
-        let rotate = {
-            let (sessions, old, new) = (node.sessions.clone(), old.clone(), new.clone());
-            tokio::spawn(async move { sessions.rotate_to(&old, &new).await })
-        };
+        let rotate = rotating(&node, &old, &new);
         gate.reached().await;
         node.store.ungate_later("committed");
         let other = node.again();
         let records = if by_another { &other.records } else { &node.records };
         assert!(records.delete(&new).await.unwrap(), "it is at the new id");
-        settled().await;
+        others_work().await;
         gate.open_for_all();
         let outcome = rotate.await.unwrap();
-        settled().await;
-        settled().await;
+        others_work().await;
+        others_work().await;
         let served = node.sessions.call(&new, Total).await.map_err(|error| error.kind());
         assert!(
             served.is_err(),
@@ -432,19 +409,16 @@ async fn a_rotation_leaves_a_session_alone_that_began_under_the_id_meanwhile() {
         tokio::spawn(async move { sessions.terminate(&a).await })
     };
     gate.reached().await;
-    let rotate = {
-        let (sessions, a, c) = (node.sessions.clone(), a.clone(), c.clone());
-        tokio::spawn(async move { sessions.rotate_to(&a, &c).await })
-    };
-    settled().await;
+    let rotate = rotating(&node, &a, &c);
+    others_work().await;
     let start = {
         let (sessions, a) = (node.sessions.clone(), a.clone());
         tokio::spawn(async move { sessions.start_with(&a, New).await })
     };
-    settled().await;
+    others_work().await;
     node.store.ungate("commit");
     let (t, r, s) = (terminate.await.unwrap(), rotate.await.unwrap(), start.await.unwrap());
-    settled().await;
+    others_work().await;
     let text = format!("terminate {t:?}, rotate {r:?}, start {s:?}");
     for id in [&a, &c] {
         assert_eq!(node.sessions.is_started(id), node.record(id).await.is_some(), "{text}");
@@ -462,17 +436,17 @@ async fn a_caller_hears_that_its_session_is_cut_off_in_its_end() {
         if by_kill {
             let (sessions, asked) = (node.sessions.clone(), id.clone());
             let ends = tokio::spawn(async move { sessions.terminate_for(&asked, EndReason::Asleep).await });
-            settled().await;
+            others_work().await;
             assert!(!ends.is_finished());
             node.sessions.kill(&id).unwrap();
-            settled().await;
+            others_work().await;
         } else {
             let report = node.sessions.shutdown(Duration::ZERO).await;
             assert_eq!(report.cut.len(), 1);
         }
         node.store.fail("commit", usize::MAX);
         node.store.ungate("commit");
-        settled().await;
+        others_work().await;
         assert_eq!(node.sessions.stats().sessions, 0, "it is over");
         assert!(
             add.is_finished(),

@@ -34,7 +34,7 @@ pub(crate) use crate::support::id;
 
 /// Lets the other tasks come to what they have to do.
 pub(crate) async fn others_work() {
-    for _ in 0..50 {
+    for _ in 0..300 {
         tokio::task::yield_now().await;
     }
 }
