@@ -22,8 +22,26 @@ impl SessionId {
     }
 }
 
+pub(crate) mod clock {
+    /// As the engine's.
+    pub(crate) fn nanos(duration: std::time::Duration) -> u64 {
+        u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+    }
+}
+
+pub(crate) mod process {
+    /// As the engine's.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(crate) enum Expiry {
+        Idle,
+        Absolute,
+    }
+}
+
 mod engine;
 
+#[cfg(test)]
+mod life;
 #[cfg(test)]
 mod mailbox;
 #[cfg(test)]

@@ -5,7 +5,7 @@ pub(crate) use loom::{
     hint::spin_loop,
     sync::{
         MutexGuard,
-        atomic::{AtomicU32, AtomicUsize, Ordering},
+        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
 };
 

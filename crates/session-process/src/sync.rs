@@ -3,7 +3,7 @@
 
 pub(crate) use std::{
     hint::spin_loop,
-    sync::atomic::{AtomicU32, AtomicUsize, Ordering},
+    sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
 };
 
 /// Seeds the registry's hash. At random, so that nobody can prepare ids that fall into one bucket.

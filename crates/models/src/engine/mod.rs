@@ -1,5 +1,7 @@
 //! The engine's files, and stubs of what they stand on.
 
+#[path = "../../../session-process/src/engine/life.rs"]
+pub(crate) mod life;
 #[path = "../../../session-process/src/engine/mailbox.rs"]
 pub(crate) mod mailbox;
 #[path = "../../../session-process/src/engine/registry.rs"]

@@ -1,18 +1,22 @@
 //! The two clocks of a session: since it was last used, and since it was started.
 //!
 //! # Invariants
-//! 1. An expired session stays expired. [`Life::judge`] marks it, and from then on [`Life::touch`] fails; so a touch
-//!    that succeeded is never followed by an idle expiry that didn't know of it. (Beside a message, whose
-//!    [`Life::used`] is no exchange, it may be set back to when that message read the clock.)
-//! 2. `judge` is for the holder of the run right. So a session that is handling a message doesn't expire by idling.
+//! 1. An expired session stays expired. Whoever tells somebody that it is marks it, and every use is an exchange that
+//!    fails from then on. So a use that succeeded is never followed by an idle expiry that didn't know of it, and who
+//!    was told that a session has expired never meets it again.
+//! 2. A message at work that has to wait keeps its session in use: it doesn't idle, and nobody marks it. (Who is at work
+//!    without having waited is soon done; the idle time of a handler that blocks its thread begins when it does.)
 //! 3. A clock that goes backwards expires nothing early: differences saturate at zero.
+//!
+//! The models in `crates/models` compile this file against loom's types.
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering},
-    time::Duration,
+use std::time::Duration;
+
+use crate::{
+    clock::nanos,
+    process::Expiry,
+    sync::{AtomicU64, Ordering},
 };
-
-use crate::{clock::nanos, process::Expiry};
 
 /// No time limit.
 const NEVER: u64 = u64::MAX;
@@ -78,60 +82,91 @@ impl<'a> Life<'a> {
         self.limits.deadline.store(deadline, Ordering::Relaxed);
     }
 
-    /// Whether the session has expired at `now`, for good if so. Only for the holder of the run right.
+    /// Whether the session has expired at `now`, for good if so. For who has just taken the run right, and for whoever
+    /// looks while it is not [in use](Self::look).
     #[inline]
     pub(crate) fn judge(self, now: u64) -> Option<Expiry> {
+        self.decide(now, false, false)
+    }
+
+    /// The same, and notes a use if it has not.
+    #[inline]
+    pub(crate) fn judge_use(self, now: u64) -> Option<Expiry> {
+        self.decide(now, false, true)
+    }
+
+    /// For the holder of the run right between two messages: whether it may begin another. It has been at work since the
+    /// session was judged in time.
+    #[inline]
+    pub(crate) fn judge_at_work(self, now: u64) -> Option<Expiry> {
+        self.decide(now, true, false)
+    }
+
+    /// Notes a use that is over. For the holder of the run right.
+    #[inline]
+    pub(crate) fn used(self, now: u64) {
+        // If it has expired meanwhile, the next to come learns of it.
+        let _ = self.decide(now, true, true);
+    }
+
+    /// Notes a use from outside; false if the session has expired. `in_use`: by a message that was in time, so that only
+    /// its deadline counts. To be read before this is called.
+    pub(crate) fn touch(self, now: u64, in_use: bool) -> bool {
+        self.decide(now, in_use, true).is_none()
+    }
+
+    /// The same for a message that waits for the holder of the run right, who may find that it came too late.
+    pub(crate) fn touch_if_in_time(self, now: u64, in_use: bool) {
+        if !self.is_expired(now, in_use) {
+            self.touch(now, in_use);
+        }
+    }
+
+    /// Whether it has expired, for good if so. `in_use`: as for [`touch`](Self::touch).
+    #[inline]
+    pub(crate) fn look(self, now: u64, in_use: bool) -> Option<Expiry> {
+        self.decide(now, in_use, false)
+    }
+
+    #[inline]
+    fn decide(self, now: u64, in_use: bool, is_use: bool) -> Option<Expiry> {
         if self.past_deadline(now) {
             self.last_used.store(EXPIRED, Ordering::Release);
             return Some(Expiry::Absolute);
         }
-        let idle = self.limits.idle.load(Ordering::Relaxed);
         let mut used = self.last_used.load(Ordering::Acquire);
         loop {
             if used == EXPIRED {
                 return Some(Expiry::Idle);
             }
-            if idle == NEVER || now.saturating_sub(used) < idle {
-                return None;
-            }
-            match self
+            let over = self.idle_at(now, used, in_use);
+            let next = match over {
+                true => EXPIRED,
+                // The clock ticks a few hundred times a second, so most messages of a busy session write nothing.
+                false if is_use && used < now => now,
+                false => return None,
+            };
+            let exchange = self
                 .last_used
-                .compare_exchange(used, EXPIRED, Ordering::AcqRel, Ordering::Acquire)
-            {
-                Ok(_) => return Some(Expiry::Idle),
-                Err(touched) => used = touched,
+                .compare_exchange(used, next, Ordering::AcqRel, Ordering::Acquire);
+            match exchange {
+                Ok(_) => return over.then_some(Expiry::Idle),
+                Err(other) => used = other,
             }
         }
     }
 
-    /// Notes a use. Only for the holder of the run right, after [`judge`](Self::judge).
-    #[inline]
-    pub(crate) fn used(self, now: u64) {
-        if self.last_used.load(Ordering::Relaxed) < now {
-            self.last_used.store(now, Ordering::Relaxed);
-        }
-    }
-
-    /// Notes a use from outside; false if the session has expired. `in_use`: as [`is_expired`](Self::is_expired).
-    pub(crate) fn touch(self, now: u64, in_use: bool) -> bool {
-        self.last_used
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |used| {
-                (used != EXPIRED && !self.expired_at(now, used, in_use)).then(|| used.max(now))
-            })
-            .is_ok()
-    }
-
-    /// A look without consequences. While a session is `in_use`, by a message that was in time, only its deadline counts.
+    /// Whether its time is up, without a word to anybody else: it may yet be found in use.
     #[inline]
     pub(crate) fn is_expired(self, now: u64, in_use: bool) -> bool {
         let used = self.last_used.load(Ordering::Acquire);
-        used == EXPIRED || self.expired_at(now, used, in_use)
+        used == EXPIRED || self.past_deadline(now) || self.idle_at(now, used, in_use)
     }
 
     #[inline]
-    fn expired_at(self, now: u64, used: u64, in_use: bool) -> bool {
+    fn idle_at(self, now: u64, used: u64, in_use: bool) -> bool {
         let idle = self.limits.idle.load(Ordering::Relaxed);
-        self.past_deadline(now) || (!in_use && idle != NEVER && now.saturating_sub(used) >= idle)
+        !in_use && idle != NEVER && now.saturating_sub(used) >= idle
     }
 
     #[inline]
@@ -189,51 +224,5 @@ impl<'a> Life<'a> {
 
     pub(crate) fn idle_for(self, now: u64) -> Duration {
         Duration::from_nanos(now.saturating_sub(self.last_used.load(Ordering::Relaxed)))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const IDLE: Option<Duration> = Some(Duration::from_nanos(100));
-
-    #[test]
-    fn use_defers_idle_expiry_and_not_the_deadline() {
-        let (used, limits) = Life::begin(0, IDLE, Some(Duration::from_nanos(150)));
-        let life = Life::of(&used, &limits);
-        assert_eq!(life.judge(99), None);
-        life.used(99);
-        assert_eq!(life.judge(149), None);
-        assert_eq!(life.judge(150), Some(Expiry::Absolute));
-    }
-
-    #[test]
-    fn expired_once_is_expired_for_good() {
-        let (used, limits) = Life::begin(0, IDLE, None);
-        let life = Life::of(&used, &limits);
-        assert!(life.touch(99, false));
-        assert_eq!(life.judge(199), Some(Expiry::Idle));
-        assert!(!life.touch(100, false), "also when the clock goes back");
-        assert_eq!(life.judge(100), Some(Expiry::Idle));
-    }
-
-    #[test]
-    fn a_clock_that_goes_backwards_expires_nothing() {
-        let (used, limits) = Life::begin(1_000, IDLE, None);
-        let life = Life::of(&used, &limits);
-        assert_eq!(life.judge(5), None);
-        life.used(5);
-        assert_eq!(life.judge(1_099), None, "the later use still counts");
-    }
-
-    #[test]
-    fn limits_can_be_lifted_and_set_for_one_session() {
-        let (used, limits) = Life::begin(0, IDLE, None);
-        let life = Life::of(&used, &limits);
-        life.set_idle_timeout(None);
-        assert_eq!(life.judge(u64::MAX - 1), None);
-        life.set_max_lifetime(Some(Duration::from_nanos(7)));
-        assert_eq!(life.expires_at(), 7);
     }
 }

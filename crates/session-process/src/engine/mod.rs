@@ -30,6 +30,8 @@ mod table;
 mod ticket;
 
 mod life;
+#[cfg(test)]
+mod life_tests;
 
 use std::{
     any::{Any, TypeId},

@@ -9,7 +9,7 @@ use super::{
     session::{Envelope, Failure, Leftover, Session},
     side::Farewell,
 };
-use crate::{EndReason, Process, events::Event, process::Expiry};
+use crate::{EndReason, Process, events::Event};
 
 /// Messages that a task handles before it lets others have their turn on its thread.
 const SLICE: usize = 64;
@@ -137,9 +137,10 @@ async fn drain_sliced<P: Process>(mut turn: Turn<P>, first: usize) {
     loop {
         match session.mailbox().next() {
             Next::Message(envelope) => {
-                if session.life().past_deadline(session.engine.now()) {
-                    session.close(EndReason::Expired(Expiry::Absolute), Leftover::Refuse);
-                    envelope.refuse(Failure::Ended(EndReason::Expired(Expiry::Absolute)));
+                if let Some(expiry) = session.life().judge_at_work(session.engine.now()) {
+                    let reason = EndReason::Expired(expiry);
+                    session.close(reason, Leftover::Refuse);
+                    envelope.refuse(Failure::Ended(reason));
                 } else if let Some(run) = Arc::clone(&envelope).open(Arc::clone(&session)) {
                     turn.current = Some(Arc::clone(&envelope));
                     let handled = Guarded::new(session.address(), envelope.frame(), run).await;

@@ -423,7 +423,7 @@ pub(crate) trait AnySession: Any + Send + Sync {
     fn authenticated(&self) -> Option<u64>;
     fn process(&self) -> &'static str;
     fn life(&self) -> Life<'_>;
-    /// Started, not ended, not expired.
+    /// Started, not ended, not expired. Once it is not, it never is again.
     fn is_live(&self, now: u64) -> bool;
     /// Its time is up, whether it has been judged or not.
     fn is_expired(&self, now: u64) -> bool;
@@ -510,7 +510,7 @@ impl<P: Process> AnySession for Session<P> {
     }
 
     fn is_live(&self, now: u64) -> bool {
-        self.is_ready() && !self.mailbox().is_closed() && !AnySession::is_expired(self, now)
+        self.is_ready() && !self.mailbox().is_closed() && self.life().look(now, self.mailbox().is_in_use()).is_none()
     }
 
     fn is_expired(&self, now: u64) -> bool {

@@ -194,13 +194,14 @@ where
     M: Send + 'static,
 {
     let now = session.engine.now();
-    if let Some(expiry) = session.life().judge(now) {
+    let expiry = match sender.is_use() {
+        true => session.life().judge_use(now),
+        false => session.life().judge(now),
+    };
+    if let Some(expiry) = expiry {
         session.close(EndReason::Expired(expiry), Leftover::Refuse);
         session.proceed();
         return Attempt::Refused(Refusal::NotStarted, message);
-    }
-    if sender.is_use() {
-        session.life().used(now);
     }
     let address = session.address();
     let mut run = room::place(handle::<P, M, true>(session, message));
@@ -354,8 +355,7 @@ where
         return Attempt::Refused(refusal, message);
     }
     if sender.is_use() {
-        // Whoever holds the run right may find that its time was up before this came.
-        session.life().touch(now, session.mailbox().is_in_use());
+        session.life().touch_if_in_time(now, session.mailbox().is_in_use());
     }
     match sender {
         Sender::Cast | Sender::Broadcast => Attempt::Sent,
