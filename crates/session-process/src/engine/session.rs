@@ -274,15 +274,25 @@ impl<P: Process> Session<P> {
         close
     }
 
-    /// Leaves a message of the engine's own, which no bound is for, and which takes up no place of a caller's. False: it is closed, and the message is not taken.
+    /// Leaves a message of the engine's own, which no bound is for, and which takes up no place of a caller's. False: it is
+    /// closed, and the message is not taken.
     pub(super) fn post(self: &Arc<Self>, envelope: Arc<dyn Envelope<P>>) -> bool {
+        // In a task: behind this may come messages whose handlers take long, and the poster has more to do.
+        self.post_to(envelope, run::spawn_drain)
+    }
+
+    /// The same for a poster that has nothing else to do: it is handled where we stand.
+    pub(super) fn post_here(self: &Arc<Self>, envelope: Arc<dyn Envelope<P>>) -> bool {
+        self.post_to(envelope, run::drain_in_place)
+    }
+
+    fn post_to(self: &Arc<Self>, envelope: Arc<dyn Envelope<P>>, drain: impl FnOnce(Turn<P>)) -> bool {
         match self.mailbox().push(envelope, None) {
             Push::Queued => true,
             Push::Begin => {
                 let in_time = self.is_in_time(self.engine.now(), || {});
                 if in_time {
-                    // Not in this task, which `kill` knows nothing of: behind this may come a handler that hangs.
-                    run::spawn_drain(Turn::new(Arc::clone(self)));
+                    drain(Turn::new(Arc::clone(self)));
                 }
                 in_time
             }
@@ -634,7 +644,7 @@ impl<P: Process> AnySession for Session<P> {
     fn heard(self: Arc<Self>, version: Option<Version>) {
         match version {
             Some(version) => keep::heard(self, version),
-            None => keep::take_over(self),
+            None => keep::take_over(&self),
         }
     }
 

@@ -35,6 +35,13 @@ impl SessionRecords {
         Ok(outcome.map(|done| done.changed.version))
     }
 
+    /// The same, where the caller is a task that nobody drops.
+    pub(crate) async fn commit_here(&self, change: Change) -> Result<Result<Version, Conflict>, StoreError> {
+        let base = self.core.cache.get(&change.key, self.core.now());
+        let outcome = self.core.commit_here(change, base).await?;
+        Ok(outcome.map(|done| done.changed.version))
+    }
+
     /// Moves a record to another key, whatever version it has.
     pub(crate) async fn rotate_key(&self, key: SessionKey, to: SessionKey) -> Result<Result<(), Conflict>, StoreError> {
         let change = Change {

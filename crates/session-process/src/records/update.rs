@@ -293,7 +293,10 @@ impl Core {
         round.attributes = attributes;
         round.callers += 1;
         let answer = round.answer.subscribe();
-        if !mem::replace(&mut state.driven, true) {
+        let is_driven = mem::replace(&mut state.driven, true);
+        // Before the task begins: a runtime that is shutting down drops it at once, and its driver takes the lock.
+        drop(state);
+        if !is_driven {
             let driver = Driver {
                 core: Arc::clone(self),
                 desk: self.desks.at(key),

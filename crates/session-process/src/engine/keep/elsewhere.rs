@@ -17,17 +17,20 @@ use crate::{
 /// what that node left; one that has finds out when it writes.
 pub(in crate::engine) fn heard<P: Process>(session: Arc<Session<P>>, version: Version) {
     let Some(kept) = session.kept.clone() else { return };
+    if kept.leaves_to_write(version) {
+        return;
+    }
     let place = kept.place.try_lock().ok();
     match place.map(|place| place.is_behind(version)) {
-        Some(true) => take_over(session),
+        Some(true) => take_over(&session),
         Some(false) => {}
-        // A write of our own, most probably: what it comes to is known behind it.
+        // It is being loaded, moved or deleted.
         None => {
             let runtime = session.engine.runtime.clone();
             runtime.spawn(async move {
-                let behind = kept.place.lock().await.is_behind(version);
-                if behind {
-                    take_over(session);
+                let is_behind = kept.place.lock().await.is_behind(version);
+                if is_behind {
+                    take_over(&session);
                 }
             });
         }
@@ -35,7 +38,7 @@ pub(in crate::engine) fn heard<P: Process>(session: Arc<Session<P>>, version: Ve
 }
 
 /// Has a session look at its record.
-pub(in crate::engine) fn take_over<P: Process>(session: Arc<Session<P>>) {
+pub(in crate::engine) fn take_over<P: Process>(session: &Arc<Session<P>>) {
     // If it is closed, it comes back from its record anyway.
     session.post(Arc::new(TakeOver));
 }

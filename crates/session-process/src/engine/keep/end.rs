@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use super::{
-    Alarm, Keep, RETRY, Writing, durable, snapshot,
+    Alarm, Keep, RETRY, Writing, durable,
+    kept::By,
+    snapshot,
     write::{is_open, tell_failed},
 };
 use crate::{
@@ -101,7 +103,7 @@ pub(in crate::engine) async fn end<P: Process>(
     let outcome = loop {
         let outcome = match &snapshot {
             Ok(snapshot) if keep.known.is(snapshot) => Ok(()),
-            Ok(snapshot) => kept.save(snapshot, &keep.known).await,
+            Ok(snapshot) => kept.save(snapshot, &keep.known, By::Turn).await,
             Err(error) => Err(error.clone()),
         };
         if let Err(error) = &outcome {

@@ -1,8 +1,12 @@
 //! [`Kept`]: where a durable session is kept. Writes, rotation and deletion exclude each other here.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    future::poll_fn,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use parking_lot::Mutex;
@@ -11,6 +15,7 @@ use tokio::sync::Mutex as AsyncMutex;
 use super::Known;
 use crate::{
     EndReason, SaveError, SessionId,
+    engine::guard::{panic_text, poll_caught},
     records::SessionRecords,
     store::{Change, Conflict, Edit, Expect, Op, SessionKey, Snapshot, StoreError, Version},
 };
@@ -29,6 +34,24 @@ pub(crate) struct Kept {
     removed: AtomicBool,
     /// The key under which the record was created; `None` until it was read or written.
     first_key: Mutex<Option<SessionKey>>,
+    write: Mutex<Write>,
+}
+
+/// A write by the session's own task. What is heard of the record meanwhile is most probably this, and is looked at when it
+/// is done: once, and by that task.
+#[derive(Default)]
+struct Write {
+    under_way: bool,
+    heard: Option<Version>,
+}
+
+/// Who writes.
+#[derive(Clone, Copy)]
+pub(super) enum By {
+    /// A task that nobody drops.
+    Task,
+    /// One who may be dropped, and must not take the change back half-way.
+    Turn,
 }
 
 /// Why a process ends whose record is not under its key any more, where nobody has said why: by where the session is now;
@@ -83,11 +106,12 @@ impl Kept {
             busy: AtomicBool::new(false),
             removed: AtomicBool::new(false),
             first_key: Mutex::new(None),
+            write: Mutex::default(),
         })
     }
 
     /// Writes a snapshot in place of what is known.
-    pub(super) async fn save(&self, snapshot: &Snapshot, known: &Known) -> Result<(), SaveError> {
+    pub(super) async fn save(&self, snapshot: &Snapshot, known: &Known, by: By) -> Result<(), SaveError> {
         let mut place = self.place.lock().await;
         for _ in 0..ATTEMPTS {
             if self.is_gone(&place) {
@@ -97,7 +121,7 @@ impl Kept {
                 snapshot: Some(Some(snapshot.clone())),
                 ..Edit::default()
             };
-            let outcome = self.commit(&place, Op::Edit(Box::new(edit))).await?;
+            let outcome = self.commit(&place, Op::Edit(Box::new(edit)), by).await?;
             let (version, record) = match outcome {
                 Ok(version) => {
                     place.version = version;
@@ -126,7 +150,7 @@ impl Kept {
         Err(SaveError::Conflict)
     }
 
-    pub(super) async fn commit(&self, place: &Place, op: Op) -> Result<Result<Version, Conflict>, SaveError> {
+    pub(super) async fn commit(&self, place: &Place, op: Op, by: By) -> Result<Result<Version, Conflict>, SaveError> {
         let change = Change {
             key: place.key,
             expect: Expect {
@@ -135,7 +159,39 @@ impl Kept {
             },
             op,
         };
-        self.records.commit(change).await.map_err(SaveError::Store)
+        let outcome = match by {
+            By::Task => {
+                let mut commit = pin!(self.records.commit_here(change));
+                // A store that panics must not take those along who wait for this write.
+                let outcome = poll_fn(|task| poll_caught(commit.as_mut(), task)).await;
+                outcome.unwrap_or_else(|panic| Err(StoreError::unavailable("commit", panic_text(panic))))
+            }
+            By::Turn => self.records.commit(change).await,
+        };
+        outcome.map_err(SaveError::Store)
+    }
+
+    /// A write by the session's own task begins.
+    pub(super) fn writes(&self) {
+        self.write.lock().under_way = true;
+    }
+
+    /// It is done. Whether somebody else has changed the record meanwhile.
+    pub(super) async fn has_written(&self) -> bool {
+        let heard = std::mem::take(&mut *self.write.lock()).heard;
+        match heard {
+            Some(version) => self.place.lock().await.is_behind(version),
+            None => false,
+        }
+    }
+
+    /// The record has this version: whether that is looked at by a write that is under way.
+    pub(super) fn leaves_to_write(&self, version: Version) -> bool {
+        let mut write = self.write.lock();
+        if write.under_way {
+            write.heard = write.heard.max(Some(version));
+        }
+        write.under_way
     }
 
     /// Removes the record. From then on nothing is written, and nothing can bring it back.

@@ -1,6 +1,6 @@
 //! A durable session begins: from its record, or with a new one.
 
-use super::{Keep, durable, snapshot};
+use super::{Keep, durable, kept::By, snapshot};
 use crate::{
     LoadError, Process, SaveError,
     clock::nanos,
@@ -67,7 +67,7 @@ pub(in crate::engine) async fn save_first<P: Process>(
             ..Create::default()
         };
         match kept
-            .commit(&place, Op::Create(Box::new(create)))
+            .commit(&place, Op::Create(Box::new(create)), By::Turn)
             .await
             .map_err(LoadError::Save)?
         {
@@ -79,7 +79,9 @@ pub(in crate::engine) async fn save_first<P: Process>(
             Err(_) => return Err(LoadError::Save(SaveError::Conflict)),
         }
     } else {
-        kept.save(&snapshot, &keep.known).await.map_err(LoadError::Save)?;
+        kept.save(&snapshot, &keep.known, By::Turn)
+            .await
+            .map_err(LoadError::Save)?;
     }
     keep.known.is_durable(snapshot);
     Ok(())

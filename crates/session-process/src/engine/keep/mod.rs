@@ -204,7 +204,7 @@ fn set_alarm<P: Process>(session: &Arc<Session<P>>, keep: &mut Keep, after: Dura
     runtime.spawn(async move {
         clock.sleep_until(at).await;
         if let Some(session) = session.upgrade() {
-            send(session, Settle { rings: true });
+            send(&session, Settle { rings: true });
         }
     });
 }

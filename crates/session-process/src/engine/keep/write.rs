@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Alarm, Owed, RETRY, Writing, durable, set_alarm, snapshot};
+use super::{Alarm, Owed, RETRY, Writing, durable, elsewhere::take_over, kept::By, set_alarm, snapshot};
 use crate::{
     EndReason, Process, SaveError,
     durability::Pace,
@@ -64,7 +64,7 @@ pub(super) fn begin<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>) {
                 },
             });
             // We hold the run right, and come to it next.
-            send(Arc::clone(session), Settle { rings: false });
+            send(session, Settle { rings: false });
             return;
         }
     };
@@ -78,7 +78,9 @@ pub(super) fn begin<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>) {
     let runtime = session.engine.runtime.clone();
     runtime.spawn(async move {
         let asked = session.engine.events.listened().then(Instant::now);
-        let written = kept.save(&snapshot, &known).await;
+        kept.writes();
+        let written = kept.save(&snapshot, &known, By::Task).await;
+        let is_behind = kept.has_written().await;
         match &written {
             Ok(()) => session.engine.events.emit(|| Event::Saved {
                 session: AnySession::id(&*session).public_handle(),
@@ -88,7 +90,11 @@ pub(super) fn begin<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>) {
             Err(error) => tell_failed(&session, error),
         }
         batch.store_said(written);
-        send(session, Settle { rings: false });
+        // Another task for this would cost as much as half of all the rest here.
+        session.post_here(Arc::new(Settle { rings: false }));
+        if is_behind {
+            take_over(&session);
+        }
     });
 }
 
@@ -106,7 +112,7 @@ pub(super) struct Settle {
     pub(super) rings: bool,
 }
 
-pub(super) fn send<P: Process>(session: Arc<Session<P>>, settle: Settle) {
+pub(super) fn send<P: Process>(session: &Arc<Session<P>>, settle: Settle) {
     // If it is closed, whoever ends the session sees to what is left.
     session.post(Arc::new(settle));
 }

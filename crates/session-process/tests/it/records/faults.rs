@@ -1,7 +1,7 @@
 //! The store is away: an error, soon, and never "no session".
 
 use session_process::{
-    records::{NewSession, RecordError},
+    records::{NewSession, RecordError, UpdateError},
     store::StoreError,
 };
 
@@ -99,4 +99,33 @@ async fn no_error_and_no_event_holds_an_id() {
     for id in [id, new] {
         assert!(!shown.contains(id.expose()));
     }
+}
+
+#[test]
+fn an_update_whose_runtime_goes_away_fails() {
+    let runtime = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+    };
+    let (home, elsewhere) = (runtime(), runtime());
+    let (bench, id) = home.block_on(async {
+        let bench = Bench::new();
+        let id = bench.session().await;
+        (bench, id)
+    });
+    let mut home = Some(home);
+    // While it has the session, and before what it did is handed in.
+    let updated = elsewhere.block_on(bench.records.update(&id, |attributes| {
+        home.take()
+            .into_iter()
+            .for_each(tokio::runtime::Runtime::shutdown_background);
+        attributes.insert("n", 1)
+    }));
+    let error = updated.unwrap_err();
+    assert!(
+        matches!(error, UpdateError::Store(StoreError::Unavailable { .. })),
+        "{error:?}"
+    );
 }
