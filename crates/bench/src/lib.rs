@@ -28,6 +28,7 @@ pub mod contender;
 pub mod ids;
 pub mod lineup;
 pub mod ours;
+pub mod parts;
 pub mod peers;
 pub mod report;
 pub mod rows;

@@ -8,7 +8,7 @@
 use std::{env, process::ExitCode};
 
 use bench::{
-    child,
+    child, parts,
     report::Report,
     rows::{self, Measure},
     setting::{Mode, Setting},
@@ -76,6 +76,8 @@ fn run(mode: Mode, options: &[&str]) -> Result<bool, String> {
         only = Some(rows::engine().iter().flat_map(|measure| measure.names()).collect());
     }
     let wanted = |name: &&'static str| only.as_ref().is_none_or(|only| only.contains(name));
+    let chosen = all.iter().filter(|measure| measure.names().iter().any(wanted));
+    parts::check(chosen.flat_map(|measure| measure.needs()))?;
     let setting = Setting::new(mode, rounds);
     let mut report = Report::begin();
     for measure in all {

@@ -5,6 +5,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// Whether the server's programs are on this machine.
+#[must_use]
+pub fn is_installed() -> bool {
+    find().is_some()
+}
+
 /// The folder with `initdb`, `pg_ctl` and `postgres`: from `PATH`, or the newest of Debian's.
 pub(crate) fn find() -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();

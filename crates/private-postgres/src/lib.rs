@@ -22,4 +22,5 @@
 mod binaries;
 mod server;
 
+pub use self::binaries::is_installed;
 pub use self::server::{Disk, Error, PrivateServer, unprivileged_account};

@@ -38,6 +38,7 @@ pub use web::Web;
 
 use crate::{
     contender::Contender,
+    parts::Part,
     report::{Figures, Row},
     setting::{Mode, Setting},
 };
@@ -46,6 +47,11 @@ use crate::{
 pub trait Measure {
     /// The names of the rows, as `--only` takes them.
     fn names(&self) -> Vec<&'static str>;
+
+    /// Programs of this machine that it needs.
+    fn needs(&self) -> Vec<Part> {
+        Vec::new()
+    }
 
     /// Measures every side. Empty where there is nothing to compare.
     fn measure(&self, setting: &Setting) -> Vec<Figures>;

@@ -19,6 +19,7 @@ use tokio_postgres::{Client, Statement};
 
 use super::server;
 use crate::{
+    parts::Part,
     report::{Figures, Row, Target, median},
     rows::Measure,
     setting::Setting,
@@ -33,6 +34,10 @@ pub struct Hot;
 impl Measure for Hot {
     fn names(&self) -> Vec<&'static str> {
         vec!["pg_update_hot"]
+    }
+
+    fn needs(&self) -> Vec<Part> {
+        vec![Part::POSTGRESQL]
     }
 
     fn measure(&self, setting: &Setting) -> Vec<Figures> {

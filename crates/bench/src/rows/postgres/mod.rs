@@ -33,6 +33,7 @@ pub use self::{
     route::{CounterRoute, SERVE, serve},
 };
 use crate::{
+    parts::Part,
     report::{Figures, Row, Target, median},
     rows::Measure,
     setting::Setting,
@@ -103,6 +104,11 @@ impl Postgres {
 impl Measure for Postgres {
     fn names(&self) -> Vec<&'static str> {
         vec![self.name]
+    }
+
+    fn needs(&self) -> Vec<Part> {
+        let redis = self.redis.then_some(Part::REDIS);
+        [Part::POSTGRESQL].into_iter().chain(redis).collect()
     }
 
     fn measure(&self, setting: &Setting) -> Vec<Figures> {

@@ -21,6 +21,7 @@ use tokio_postgres::{AsyncMessage, NoTls};
 
 use super::server;
 use crate::{
+    parts::Part,
     report::{Better, Figures, Row, Target, median},
     rows::{Measure, expire::p99},
     setting::Setting,
@@ -89,6 +90,10 @@ impl Nodes {
 impl Measure for Invalidate {
     fn names(&self) -> Vec<&'static str> {
         vec!["invalidate_p99"]
+    }
+
+    fn needs(&self) -> Vec<Part> {
+        vec![Part::POSTGRESQL]
     }
 
     fn measure(&self, setting: &Setting) -> Vec<Figures> {
@@ -200,6 +205,10 @@ async fn bare(
 impl Measure for CachedDuringWrites {
     fn names(&self) -> Vec<&'static str> {
         vec!["cached_during_writes"]
+    }
+
+    fn needs(&self) -> Vec<Part> {
+        vec![Part::POSTGRESQL]
     }
 
     fn measure(&self, setting: &Setting) -> Vec<Figures> {

@@ -16,6 +16,7 @@ use tokio_postgres::config::Host;
 
 use super::{load::Target, peer::Peer, redis::Redis, server};
 use crate::{
+    parts::Part,
     report::{Figures, Row, Target as Bound, median},
     rows::Measure,
     setting::Setting,
@@ -31,6 +32,10 @@ pub struct CounterRoute;
 impl Measure for CounterRoute {
     fn names(&self) -> Vec<&'static str> {
         vec!["counter_route", "counter_route_redis"]
+    }
+
+    fn needs(&self) -> Vec<Part> {
+        vec![Part::POSTGRESQL, Part::REDIS, Part::WRK]
     }
 
     fn measure(&self, setting: &Setting) -> Vec<Figures> {

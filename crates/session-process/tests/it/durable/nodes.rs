@@ -78,6 +78,28 @@ async fn a_process_takes_over_what_another_node_has_written() {
 }
 
 #[tokio::test]
+async fn what_another_node_writes_while_the_answer_to_a_write_of_ones_own_is_under_way_is_taken_over() {
+    let (a, id) = Node::started().await;
+    let b = a.again();
+    assert_eq!(b.sessions.call(&id, Total).await.unwrap(), 0);
+    let answer = a.store.gate("committed");
+    let writing = a.add(&id, 1);
+    answer.reached().await;
+    a.store.ungate_later("committed");
+    while b.sessions.call(&id, Total).await.unwrap() != 1 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(b.sessions.call(&id, Add(10)).await.unwrap(), 11);
+    // The first node hears of it, and it will not be told again.
+    others_work().await;
+    answer.open();
+    assert_eq!(writing.await.unwrap(), Ok(1));
+    while a.sessions.call(&id, Total).await.unwrap() != 11 {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
 async fn after_lost_notices_a_process_looks_for_itself() {
     let (a, id) = Node::started().await;
     let b = a.again();
