@@ -2,7 +2,6 @@
 
 use std::{
     future::poll_fn,
-    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -161,7 +160,8 @@ impl Kept {
         };
         let outcome = match by {
             By::Task => {
-                let mut commit = pin!(self.records.commit_here(change));
+                // In a box: it is large, and the end of every session, durable or not, would carry room for it about.
+                let mut commit = Box::pin(self.records.commit_here(change));
                 // A store that panics must not take those along who wait for this write.
                 let outcome = poll_fn(|task| poll_caught(commit.as_mut(), task)).await;
                 outcome.unwrap_or_else(|panic| Err(StoreError::unavailable("commit", panic_text(panic))))
