@@ -15,35 +15,36 @@
 //! Deadlock safety: a table is borrowed for a moment, in which no lock is taken and none of the user's code runs; those
 //! who send a message only try to, and so does the sweeper.
 
-use std::{
-    ops::Range,
-    sync::{
-        Arc, Weak,
-        atomic::{AtomicUsize, Ordering},
-    },
+use std::sync::{
+    Arc, Weak,
+    atomic::{AtomicUsize, Ordering},
 };
 
 use atomic_refcell::AtomicRefCell;
 
-use super::session::AnySession;
+use super::session::{AnySession, READ_ONLY};
 use crate::SessionId;
 
-/// Sessions that one thread knows at most, in 800 KiB. A table grows to that as its thread meets more sessions.
-const MOST: usize = 32_768;
+/// Sets that one thread has at most, in 1 MiB. A table grows to that as its thread meets more sessions.
+const MOST: usize = 16_384;
 
-/// The room for the first sessions that a thread meets, and by how much it grows.
-const FIRST: usize = 64;
+/// The sets for the first sessions that a thread meets, and by how much they grow.
+const FIRST: usize = 16;
 const GROWTH: usize = 4;
 
 /// Sessions above this, in bytes, with their process, are not noted: their memory would wait here after their end.
 const LARGEST: usize = 1_024;
 
-/// Entries of which those of ended sessions are cleared up in one go: some 100 microseconds.
-const PART: usize = 1_024;
+/// Sets of which the entries of ended sessions are cleared up in one go: some 100 microseconds.
+const PART: usize = 256;
 
-/// Places that a session may lie in. With one, two sessions in each other's way drive each other out again and again:
-/// of 10,000, three quarters are found; with four and 16,384 places, nine in ten, and with twice as many all but one in fifty.
-const SET: usize = 4;
+/// A line of the cache, on nearly all processors. If it is not, that costs time and nothing else.
+const LINE: usize = 64;
+
+/// Sessions of a set. As many as one line of the cache holds, so that a search waits for one. With a single one, two
+/// sessions in each other's way drive each other out again and again: of 10,000, three quarters are found; with three,
+/// all but one in a hundred.
+const SET: usize = 3;
 
 /// One in so many that were not found is noted. Where more sessions are in use than there is room for, to note each would
 /// cost more than it brings; so it costs nothing that shows (200,000 sessions).
@@ -74,17 +75,26 @@ pub(super) enum Forgot {
 
 #[derive(Default)]
 struct Known {
-    /// Empty until something is noted.
-    sessions: Box<[Option<Entry>]>,
+    /// As many as a power of two; none until something is noted.
+    sets: Box<[Set]>,
     missed: u32,
     /// Since the table has had this size.
     noted: usize,
 }
 
-struct Entry {
-    hash: u64,
-    session: Weak<dyn AnySession>,
+/// Sessions whose hashes agree in the lower half, by the upper.
+#[repr(C, align(64))]
+#[derive(Default)]
+struct Set {
+    tags: [u32; SET],
+    /// Where their read-only parts begin, in [`UNIT`]s.
+    read_only_at: [u8; SET],
+    sessions: [Option<Weak<dyn AnySession>>; SET],
 }
+
+const UNIT: usize = 8;
+const _: () = assert!(LARGEST / UNIT <= u8::MAX as usize + 1, "a place within a session fits");
+const _: () = assert!(size_of::<Set>() == LINE, "so that a search waits for one line");
 
 impl Near {
     /// For a runtime with so many workers. With one there is nobody to share a line of the cache with.
@@ -102,11 +112,11 @@ impl Near {
     #[inline]
     pub(super) fn get(&self, hash: u64, id: &SessionId) -> Option<Arc<dyn AnySession>> {
         let known = self.place().0.try_borrow_mut().ok()?;
-        let entry = known.sessions[known.set(hash)?]
-            .iter()
-            .flatten()
-            .find(|entry| entry.hash == hash)?;
-        let session = entry.session.upgrade()?;
+        let set = &known.sets[known.set(hash)?];
+        let at = set.position(hash)?;
+        let session = set.sessions[at].as_ref()?;
+        set.prefetch(at, session);
+        let session = session.upgrade()?;
         drop(known);
         session.is_open_as(id).then_some(session)
     }
@@ -126,15 +136,12 @@ impl Near {
         known.make_room();
         let turn = (known.missed / NOTED) as usize % SET;
         let Some(set) = known.set(hash) else { return };
-        let set = &mut known.sessions[set];
-        let of_this_hash = |entry: &Option<Entry>| entry.as_ref().is_some_and(|entry| entry.hash == hash);
-        let at = set
-            .iter()
-            .position(of_this_hash)
-            .or_else(|| set.iter().position(Option::is_none))
-            .unwrap_or(turn);
-        let session = Arc::downgrade(session);
-        let before = set[at].replace(Entry { hash, session });
+        let set = &mut known.sets[set];
+        let free = || set.sessions.iter().position(Option::is_none);
+        let at = set.position(hash).or_else(free).unwrap_or(turn);
+        set.tags[at] = tag(hash);
+        set.read_only_at[at] = (session.read_only_at() / UNIT) as u8;
+        let before = set.sessions[at].replace(Arc::downgrade(session));
         drop(known);
         drop(before);
     }
@@ -152,11 +159,12 @@ impl Near {
         let Ok(mut known) = self.places[nth].0.try_borrow_mut() else {
             return Forgot::Busy;
         };
-        let len = known.sessions.len();
-        let entries = known.sessions.iter_mut().skip(part * PART).take(PART);
-        ended.extend(entries.filter_map(|entry| entry.take_if(|entry| entry.session.strong_count() == 0)));
+        let len = known.sets.len();
+        let sets = known.sets.iter_mut().skip(part * PART).take(PART);
+        let sessions = sets.flat_map(|set| &mut set.sessions);
+        ended.extend(sessions.filter_map(|session| session.take_if(|session| session.strong_count() == 0)));
         let more = (part + 1) * PART < len;
-        if !more && known.sessions.iter().flatten().count() * 16 < len {
+        if !more && known.count() * 16 < len * SET {
             // It grows again, if need be.
             std::mem::swap(&mut *known, &mut unneeded);
         }
@@ -172,24 +180,59 @@ impl Near {
 }
 
 impl Known {
-    /// The places of sessions with this hash; `None` while there are no places at all.
+    /// The set of sessions with this hash; `None` while there are no sets at all.
     #[inline]
-    fn set(&self, hash: u64) -> Option<Range<usize>> {
-        let sets = self.sessions.len() / SET;
-        let at = (hash as usize & sets.checked_sub(1)?) * SET;
-        Some(at..at + SET)
+    fn set(&self, hash: u64) -> Option<usize> {
+        Some(hash as usize & self.sets.len().checked_sub(1)?)
+    }
+
+    fn count(&self) -> usize {
+        self.sets.iter().flat_map(|set| &set.sessions).flatten().count()
     }
 
     /// A larger table, where this one is full; what it knew has to be noted anew.
     fn make_room(&mut self) {
-        let len = self.sessions.len();
+        let len = self.sets.len();
         self.noted += 1;
-        if len == 0 || (self.noted > len && len < MOST) {
+        if len == 0 || (self.noted > len * SET && len < MOST) {
             let len = (len * GROWTH).clamp(FIRST, MOST);
-            self.sessions = std::iter::repeat_with(|| None).take(len).collect();
+            self.sets = std::iter::repeat_with(Set::default).take(len).collect();
             self.noted = 0;
         }
     }
+}
+
+impl Set {
+    /// Where a session with this hash lies; or an empty place.
+    #[inline]
+    fn position(&self, hash: u64) -> Option<usize> {
+        let tag = tag(hash);
+        // With no branch that depends on where it lies: a wrong guess would take longer than to look at all.
+        let mut at = 0;
+        for other in 1..SET {
+            at = if self.tags[other] == tag { other } else { at };
+        }
+        (self.tags[at] == tag).then_some(at)
+    }
+
+    /// Asks for the part of a session that nobody writes, before its count is written: that is a locked instruction, and
+    /// what is read after it would be waited for after it. The part that a message writes is left to who writes it: asked
+    /// for to be read, it would travel between the cores once more.
+    #[inline]
+    fn prefetch(&self, at: usize, session: &Weak<dyn AnySession>) {
+        let begin = session.as_ptr().cast::<u8>().addr() + usize::from(self.read_only_at[at]) * UNIT;
+        for end in [begin, begin + READ_ONLY - 1] {
+            // The hint takes any address, but the crate wants it as a place in a slice.
+            const NOWHERE: &[u8] = &[];
+            prefetch_index::prefetch_index(NOWHERE, end.wrapping_sub(NOWHERE.as_ptr().addr()));
+        }
+    }
+}
+
+/// The half of a hash that doesn't choose the set.
+#[inline]
+fn tag(hash: u64) -> u32 {
+    (hash >> 32) as u32
 }
 
 /// The number of this thread.
@@ -230,18 +273,18 @@ mod tests {
         }
     }
 
-    /// Notes so many, each in its turn, under hashes without a pattern.
+    /// Notes so many, each in its turn, under hashes without a pattern (the end of splitmix64).
     fn note_many(near: &Near, many: u32, session: &Arc<dyn AnySession>) {
-        for nth in 0..many {
-            near.note(u64::from(u32::wrapping_mul(nth, 0x9e37_79b9).rotate_left(16)), session);
+        for nth in 0..u64::from(many) {
+            let hash = nth.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            near.note(hash ^ (hash >> 31), session);
         }
     }
 
     fn known(near: &Near) -> usize {
-        near.places
-            .iter()
-            .map(|place| place.0.borrow().sessions.iter().flatten().count())
-            .sum()
+        near.places.iter().map(|place| place.0.borrow().count()).sum()
     }
 
     #[test]
@@ -297,8 +340,8 @@ mod tests {
         let (sessions, near) = (Sessions::<Page>::builder().build().unwrap(), near());
         let (_, session) = started(&sessions, &SessionId::generate()).await;
         note_many(&near, 200_000, &session);
-        assert!(known(&near) <= MOST);
-        assert!(known(&near) > MOST / 2, "and for as many");
+        assert!(known(&near) <= MOST * SET);
+        assert!(known(&near) > MOST * SET / 2, "and for as many");
     }
 
     /// The old one lives on under another id, and would be found first.
@@ -344,7 +387,7 @@ mod tests {
         for place in 0..near.places() {
             (0..).find(|part| near.forget_ended(place, *part) == Forgot::All);
         }
-        assert!(near.places.iter().all(|place| place.0.borrow().sessions.is_empty()));
+        assert!(near.places.iter().all(|place| place.0.borrow().sets.is_empty()));
     }
 
     /// Says whether it is asked for the first time.

@@ -8,6 +8,7 @@
 use std::{
     any::Any,
     hint::black_box,
+    mem::offset_of,
     pin::Pin,
     sync::{
         Arc, Weak,
@@ -60,6 +61,9 @@ pub(crate) struct Session<P: Process> {
     /// Where its state is kept, if it is.
     pub(crate) kept: Option<Arc<Kept>>,
 }
+
+/// The engine and the id.
+pub(super) const READ_ONLY: usize = size_of::<Arc<Engine>>() + size_of::<SessionId>();
 
 /// What only the holder of the run right touches.
 #[repr(C)]
@@ -442,6 +446,8 @@ pub(crate) trait AnySession: Any + Send + Sync {
     /// Reads some of it, so that the cache fetches it: whoever goes through many doesn't wait for the memory of each in
     /// turn. Takes no lock.
     fn prefetch(&self);
+    /// Where in it the part begins that a message reads and hardly anybody writes: [`READ_ONLY`] bytes.
+    fn read_only_at(&self) -> usize;
     fn touch(&self, now: u64) -> bool;
     fn end(self: Arc<Self>, reason: EndReason, leftover: Leftover);
     /// Ends the session if its time is up. Returns whether it was.
@@ -536,6 +542,10 @@ impl<P: Process> AnySession for Session<P> {
         // One of each line of the cache that a session with a small state lies on. Nothing here needs the values, so the
         // processor asks for all of them at once.
         black_box((self.life().expires_at(), self.side.is_locked(), self.kept.is_some()));
+    }
+
+    fn read_only_at(&self) -> usize {
+        offset_of!(Self, engine)
     }
 
     fn is_ready(&self) -> bool {
