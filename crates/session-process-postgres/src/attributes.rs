@@ -3,7 +3,7 @@
 //! Values are kept as they were given, byte for byte, but for white space around them. An attribute that names no
 //! version has the one that its session was created with, which only the database knows beforehand.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt::Write as _, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, io::Write as _, sync::Arc};
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -11,6 +11,9 @@ use session_process::{
     Timestamp,
     store::{Attribute, AttributeMap, StoreError, Version},
 };
+
+/// Attributes as they are written: in the order of their names.
+pub(crate) type Ordered = Vec<(Arc<str>, Attribute)>;
 
 #[derive(Deserialize)]
 struct Stored<'a> {
@@ -30,31 +33,31 @@ pub(crate) fn check(attributes: &AttributeMap) -> Result<(), StoreError> {
 }
 
 /// The text of attributes whose values have been checked. `Version(0)`: the one in the column `born`.
-pub(crate) fn encode(attributes: &AttributeMap) -> String {
+pub(crate) fn encode(attributes: &[(Arc<str>, Attribute)]) -> String {
     let bytes: usize = attributes
         .iter()
         .map(|(name, value)| name.len() + value.json.len() + 64)
         .sum();
-    let mut text = String::with_capacity(bytes + 2);
-    text.push('{');
+    let mut text = Vec::with_capacity(bytes + 2);
+    text.push(b'{');
     for (name, attribute) in attributes {
         if text.len() > 1 {
-            text.push(',');
+            text.push(b',');
         }
-        // Writing to a String does not fail, and a text is always JSON.
-        text.push_str(&serde_json::to_string(&**name).unwrap_or_default());
-        text.push_str(r#":{"value":"#);
-        text.push_str(attribute.json.trim_ascii());
+        // Writing to a Vec does not fail, and a text is always JSON.
+        let _ = serde_json::to_writer(&mut text, &**name);
+        text.extend_from_slice(br#":{"value":"#);
+        text.extend_from_slice(attribute.json.trim_ascii().as_bytes());
         if attribute.version.0 > 0 {
             let _ = write!(text, r#","version":{}"#, attribute.version.0);
         }
         if let Some(at) = attribute.expires_at {
             let _ = write!(text, r#","expires_at":{}"#, at.as_micros());
         }
-        text.push('}');
+        text.push(b'}');
     }
-    text.push('}');
-    text
+    text.push(b'}');
+    String::from_utf8(text).expect("all of its parts are UTF-8")
 }
 
 /// The attributes of a text.
@@ -75,8 +78,8 @@ pub(crate) fn decode(text: &str, born: Version) -> Result<AttributeMap, serde_js
 }
 
 /// The earliest end of one of them.
-pub(crate) fn first_end(attributes: &AttributeMap) -> Timestamp {
-    let ends = attributes.values().filter_map(|attribute| attribute.expires_at);
+pub(crate) fn first_end<'a>(attributes: impl IntoIterator<Item = &'a Attribute>) -> Timestamp {
+    let ends = attributes.into_iter().filter_map(|attribute| attribute.expires_at);
     ends.min().unwrap_or(Timestamp::MAX)
 }
 
@@ -87,7 +90,7 @@ pub(crate) fn stamped<'a>(
     new: &AttributeMap,
     version: Version,
     now: Timestamp,
-) -> AttributeMap {
+) -> Ordered {
     let live = new.iter().filter(|(_, attribute)| !attribute.is_expired(now));
     live.map(|(name, attribute)| {
         let mut attribute = attribute.clone();
@@ -126,8 +129,9 @@ mod tests {
             ),
         ]);
         check(&before).unwrap();
-        assert_eq!(first_end(&before), Timestamp::from_micros(-5));
-        let text = encode(&before);
+        assert_eq!(first_end(before.values()), Timestamp::from_micros(-5));
+        let ordered: Ordered = before.clone().into_iter().collect();
+        let text = encode(&ordered);
         before.get_mut("text").unwrap().version = Version(3);
         assert_eq!(decode(&text, Version(3)).unwrap(), before);
     }

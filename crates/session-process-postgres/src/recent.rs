@@ -14,7 +14,9 @@ use quick_cache::{
     OptionsBuilder, Weighter,
     sync::{Cache, DefaultLifecycle},
 };
-use session_process::store::{Attribute, AttributeMap, Record, SessionKey, Version};
+use session_process::store::{Attribute, Record, SessionKey, Version};
+
+use crate::attributes::Ordered;
 
 /// What an entry takes besides its attributes: itself, its place in the cache.
 const ENTRY: usize = 160;
@@ -78,16 +80,20 @@ impl Recent {
                 .peek(&record.key)
                 .is_none_or(|known| known.version < record.version)
         {
-            self.put(record.key, record.version, record.attributes.clone());
+            let attributes = record.attributes.iter();
+            let attributes = attributes.map(|(name, attribute)| (Arc::clone(name), attribute.clone()));
+            self.put(record.key, record.version, attributes.collect());
         }
     }
 
     /// What was written: attributes without a version have that of the record.
-    pub(crate) fn wrote(&self, key: SessionKey, version: Version, mut attributes: AttributeMap) {
-        for attribute in attributes.values_mut().filter(|attribute| attribute.version.0 == 0) {
-            attribute.version = version;
+    pub(crate) fn wrote(&self, key: SessionKey, version: Version, mut attributes: Ordered) {
+        for (_, attribute) in &mut attributes {
+            if attribute.version.0 == 0 {
+                attribute.version = version;
+            }
         }
-        self.put(key, version, attributes);
+        self.put(key, version, attributes.into());
     }
 
     /// The record moved on from one version to another with the attributes that it had.
@@ -117,9 +123,8 @@ impl Recent {
         }
     }
 
-    fn put(&self, key: SessionKey, version: Version, attributes: AttributeMap) {
+    fn put(&self, key: SessionKey, version: Version, attributes: Arc<[(Arc<str>, Attribute)]>) {
         if let Some(cache) = &self.0 {
-            let attributes = attributes.into_iter().collect();
             cache.insert(key, Known { version, attributes });
         }
     }
@@ -129,13 +134,13 @@ impl Recent {
 mod tests {
     use super::*;
 
-    fn attributes(json: &str, version: u64) -> AttributeMap {
+    fn attributes(json: &str, version: u64) -> Ordered {
         let attribute = Attribute {
             json: json.into(),
             version: Version(version),
             expires_at: None,
         };
-        [("a".into(), attribute)].into()
+        vec![("a".into(), attribute)]
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use session_process::{
     Timestamp,
-    store::{AttributeMap, Change, Create, Edit, Expect, Notice, Record, SessionKey, Snapshot, StoreError, Version},
+    store::{Change, Create, Edit, Expect, Notice, Record, SessionKey, Snapshot, StoreError, Version},
 };
 use tokio_postgres::{Error, Row, types::ToSql};
 
@@ -56,7 +56,7 @@ pub(super) struct EditRow {
 struct Column {
     text: String,
     end: i64,
-    attributes: AttributeMap,
+    attributes: attributes::Ordered,
 }
 
 struct CreateRow {
@@ -72,7 +72,7 @@ struct CreateRow {
 
 impl EditRow {
     /// For a row that is exactly this, with attributes that have their versions already.
-    pub(super) fn new(expect: Expect, edit: &Edit, attributes: Option<AttributeMap>) -> Self {
+    pub(super) fn new(expect: Expect, edit: &Edit, attributes: Option<attributes::Ordered>) -> Self {
         let mut sets = 0;
         let mut text = |new: &Option<Option<session_process::store::OwnerText>>, bit| {
             let new = new.as_ref()?;
@@ -110,10 +110,10 @@ impl EditRow {
 }
 
 impl Column {
-    fn new(attributes: AttributeMap) -> Self {
+    fn new(attributes: attributes::Ordered) -> Self {
         Self {
             text: attributes::encode(&attributes),
-            end: attributes::first_end(&attributes).as_micros(),
+            end: attributes::first_end(attributes.iter().map(|(_, attribute)| attribute)).as_micros(),
             attributes,
         }
     }

@@ -1,8 +1,8 @@
 //! [`Group`]: the changes of several callers, and what became of them; and the rounds in which they are written.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
 
-use session_process::store::{Change, Fence, Op, Outcome, OwnerText, SessionKey, StoreError};
+use session_process::store::{Change, Fence, Op, Outcome, OwnerText, StoreError};
 
 use super::{Reply, Writer};
 
@@ -96,27 +96,26 @@ impl Writer {
         Ok(())
     }
 
-    async fn without_rotations(&mut self, group: &mut Group, indices: Vec<usize>) -> Result<(), StoreError> {
-        let mut by_key: BTreeMap<SessionKey, VecDeque<usize>> = BTreeMap::new();
-        for index in indices {
-            by_key.entry(group.change(index).key).or_default().push_back(index);
-        }
-        while !by_key.is_empty() {
-            let (mut plain, mut guarded, mut users) = (Vec::new(), Vec::new(), HashSet::new());
-            for waiting in by_key.values_mut() {
-                let Some(index) = waiting.front().copied() else {
-                    continue;
-                };
-                let change = group.change(index);
+    async fn without_rotations(&mut self, group: &mut Group, mut waiting: Vec<usize>) -> Result<(), StoreError> {
+        // Of each key in its order. And the order of the keys is that in which rows are locked.
+        waiting.sort_by_key(|index| group.change(*index).key);
+        while !waiting.is_empty() {
+            let (mut plain, mut guarded, mut users) = (Vec::with_capacity(waiting.len()), Vec::new(), HashSet::new());
+            let mut before = None;
+            waiting.retain(|index| {
+                let change = group.change(*index);
+                // What waits for one of its key waits for the next round.
+                if before.replace(change.key) == Some(change.key) {
+                    return true;
+                }
                 match limit(change) {
                     // One of each user at a time, so that each is counted before the next.
-                    Some(user) if !users.insert(user.clone()) => continue,
-                    None if fence(change).is_none() => plain.push(index),
-                    _ => guarded.push(index),
+                    Some(user) if !users.insert(user.clone()) => return true,
+                    None if fence(change).is_none() => plain.push(*index),
+                    _ => guarded.push(*index),
                 }
-                waiting.pop_front();
-            }
-            by_key.retain(|_, waiting| !waiting.is_empty());
+                false
+            });
             self.plain(group, plain).await?;
             self.guarded(group, guarded).await?;
         }

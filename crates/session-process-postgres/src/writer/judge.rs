@@ -2,7 +2,7 @@
 
 use session_process::{
     Timestamp,
-    store::{Attribute, AttributeMap, Change, Conflict, Edit, Expect, Op, Outcome, Record, StoreError, Version},
+    store::{Attribute, Change, Conflict, Edit, Expect, Op, Outcome, Record, StoreError, Version},
 };
 
 use super::batch::{Batch, EditRow};
@@ -117,13 +117,13 @@ pub(super) fn conflict(change: &Change, record: &Record) -> Option<Conflict> {
 }
 
 /// The attributes after an edit; `None`: as they were.
-fn new_attributes(record: &Record, edit: &Edit, now: Timestamp) -> Option<AttributeMap> {
+fn new_attributes(record: &Record, edit: &Edit, now: Timestamp) -> Option<attributes::Ordered> {
     let old = |name: &str| -> Option<&Attribute> { record.attributes.get(name) };
     let version = next(record.version);
     match &edit.attributes {
         Some(new) => Some(attributes::stamped(old, new, version, now)),
         // Whatever may expire is written anew: it may expire between here and the database.
-        None if attributes::first_end(&record.attributes) < Timestamp::MAX => {
+        None if attributes::first_end(record.attributes.values()) < Timestamp::MAX => {
             Some(attributes::stamped(old, &record.attributes, version, now))
         }
         None => None,
