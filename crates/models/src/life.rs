@@ -62,6 +62,22 @@ impl World {
         in_time
     }
 
+    /// The same for one that is no use of the session: a timer's, say.
+    fn send_unused(&self) -> bool {
+        while !self.mailbox().try_begin() {
+            thread::yield_now();
+        }
+        let in_time = self.life().judge(self.now()).is_none();
+        if in_time {
+            self.mailbox().away();
+            let _ = self.life().judge_at_work(self.now());
+        }
+        if !self.mailbox().release() {
+            assert!(matches!(self.mailbox().next(), Next::Idle));
+        }
+        in_time
+    }
+
     /// As `is_live` does.
     fn is_live(&self) -> bool {
         let now = self.now();
@@ -75,14 +91,18 @@ impl World {
 }
 
 /// `first` beside a message while the idle time runs out: when one of the two was told that it was over, it is.
-fn beside_a_message(first: impl Fn(&World) -> bool + Copy + Send + Sync + 'static) {
+fn beside_a_message(
+    first: impl Fn(&World) -> bool + Copy + Send + Sync + 'static,
+    send: impl Fn(&World) -> bool + Copy + Send + Sync + 'static,
+) {
     loom::model(move || {
         let world = World::new();
         let sender = {
             let world = Arc::clone(&world);
-            thread::spawn(move || world.send())
+            thread::spawn(move || send(&world))
         };
-        world.clock.store(IDLE, Ordering::Release);
+        // As late as it can be for who has just noted a use.
+        world.clock.store(2 * IDLE - 1, Ordering::Release);
         let alive = first(&world);
         if !alive {
             assert!(!world.touch(), "told that it has expired");
@@ -99,12 +119,14 @@ fn beside_a_message(first: impl Fn(&World) -> bool + Copy + Send + Sync + 'stati
 
 #[test]
 fn who_looks_beside_a_message_is_right_for_good() {
-    beside_a_message(World::is_live);
+    beside_a_message(World::is_live, World::send);
+    beside_a_message(World::is_live, World::send_unused);
 }
 
 #[test]
 fn who_touches_beside_a_message_is_right_for_good() {
-    beside_a_message(World::touch);
+    beside_a_message(World::touch, World::send);
+    beside_a_message(World::touch, World::send_unused);
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::{
     Attributes, Builder, CallError, CastError, Config, Cursor, Deferred, EndReason, Follower, Handle, Init, LoadError,
     Monitor, NotStarted, Observer, Process, RotateError, SessionId, SessionStats, ShutdownReport, StartError,
     StartOptions, TerminateError,
+    clock::nanos,
     engine::{self, AnySession, Engine, Leftover, Owner, Session},
     events::{Event, RefusedId, Subscriber},
     records::SessionRecords,
@@ -332,13 +333,21 @@ impl<P: Process> Sessions<P> {
         if self.touch(id).is_ok() {
             return Ok(true);
         }
-        let now = self.engine.now();
-        let expired = |session: &Arc<dyn AnySession>| !session.is_closed() && session.life().is_expired(now, false);
-        let Some(records) = &self.engine.records else {
+        let engine = &self.engine;
+        let Some(records) = &engine.records else {
             return Ok(false);
         };
-        if self.engine.registry.with(id, expired) == Some(true) {
-            return Ok(false);
+        // One whose time is up here may be in use at another node. Its end asks the store, and the record goes with it or
+        // stays. (A handler doesn't wait for an end: it may be its own.)
+        if let Some(session) = engine.registry.get(id)
+            && Arc::clone(&session).expire(engine.now())
+            && session.kept().is_some()
+            && !engine::in_a_handler()
+        {
+            let deadline = engine.now().saturating_add(nanos(engine.config.call_timeout));
+            let mut monitor = session.monitor();
+            let ended = engine.clock.before(deadline, monitor.ended()).await;
+            ended.ok_or(StoreError::Timeout { context: "refresh" })?;
         }
         let there = records.get(id).await?.is_some();
         if there {

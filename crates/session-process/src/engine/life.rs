@@ -3,7 +3,8 @@
 //! # Invariants
 //! 1. An expired session stays expired. Whoever tells somebody that it is marks it, and every use is an exchange that
 //!    fails from then on. So a use that succeeded is never followed by an idle expiry that didn't know of it, and who
-//!    was told that a session has expired never meets it again.
+//!    was told that a session has expired never meets it again. (This process of it. One that is durable, and in use at
+//!    another node, only sleeps here: its end asks the store, and whoever then has it come meets what the record has.)
 //! 2. A message at work that has to wait keeps its session in use: it doesn't idle, and nobody marks it. (Who is at work
 //!    without having waited is soon done; the idle time of a handler that blocks its thread begins when it does.)
 //! 3. A clock that goes backwards expires nothing early: differences saturate at zero.
@@ -20,8 +21,18 @@ use crate::{
 
 /// No time limit.
 const NEVER: u64 = u64::MAX;
-/// In `last_used`: judged expired.
-const EXPIRED: u64 = u64::MAX;
+/// In `last_used`: judged expired, by the one limit or by the other.
+const IDLED_OUT: u64 = u64::MAX - 1;
+const PAST_DEADLINE: u64 = u64::MAX;
+
+/// What it was judged, if it was.
+fn judged(last_used: u64) -> Option<Expiry> {
+    match last_used {
+        IDLED_OUT => Some(Expiry::Idle),
+        PAST_DEADLINE => Some(Expiry::Absolute),
+        _ => None,
+    }
+}
 
 /// When it was last used: written with each use, so it lies with what else a message writes.
 #[derive(Debug)]
@@ -131,17 +142,17 @@ impl<'a> Life<'a> {
     #[inline]
     fn decide(self, now: u64, in_use: bool, is_use: bool) -> Option<Expiry> {
         if self.past_deadline(now) {
-            self.last_used.store(EXPIRED, Ordering::Release);
+            self.last_used.store(PAST_DEADLINE, Ordering::Release);
             return Some(Expiry::Absolute);
         }
         let mut used = self.last_used.load(Ordering::Acquire);
         loop {
-            if used == EXPIRED {
-                return Some(Expiry::Idle);
+            if let Some(expiry) = judged(used) {
+                return Some(expiry);
             }
             let over = self.idle_at(now, used, in_use);
             let next = match over {
-                true => EXPIRED,
+                true => IDLED_OUT,
                 // The clock ticks a few hundred times a second, so most messages of a busy session write nothing.
                 false if is_use && used < now => now,
                 false => return None,
@@ -160,7 +171,7 @@ impl<'a> Life<'a> {
     #[inline]
     pub(crate) fn is_expired(self, now: u64, in_use: bool) -> bool {
         let used = self.last_used.load(Ordering::Acquire);
-        used == EXPIRED || self.past_deadline(now) || self.idle_at(now, used, in_use)
+        judged(used).is_some() || self.past_deadline(now) || self.idle_at(now, used, in_use)
     }
 
     #[inline]
@@ -177,7 +188,7 @@ impl<'a> Life<'a> {
     /// When it would expire if nobody used it any more. `u64::MAX`: never.
     pub(crate) fn expires_at(self) -> u64 {
         let used = self.last_used.load(Ordering::Acquire);
-        if used == EXPIRED {
+        if judged(used).is_some() {
             return 0;
         }
         used.saturating_add(self.limits.idle.load(Ordering::Relaxed))

@@ -82,7 +82,8 @@ struct Known {
     noted: usize,
 }
 
-/// Sessions whose hashes agree in the lower half, by the upper.
+/// Sessions whose hashes agree in the bits that choose the set, by the upper half of them. (Two that agree in both are
+/// told apart by their ids, as any that is found.)
 #[repr(C, align(64))]
 #[derive(Default)]
 struct Set {

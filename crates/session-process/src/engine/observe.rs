@@ -17,7 +17,7 @@ use super::{
     keep, lifecycle,
     mailbox::Push,
     run::{self, Run, Turn},
-    session::{AnySession, Core, Envelope, Failure, Session},
+    session::{Core, Envelope, Failure, Session},
 };
 use crate::{
     CallError, EndReason, Observer, Process, SessionId,
@@ -192,8 +192,7 @@ async fn observe_once<P: Process>(
         let (id, message) = (id.clone(), ());
         return Err((CallError::SelfCall { id, message }, None));
     }
-    if session.life().past_deadline(engine.now()) {
-        Arc::clone(&session).expire(engine.now());
+    if session.end_if_over(engine.now()) {
         return Err(not_started(observer));
     }
     let frame = chain::frame_for_queued_call(session.address());

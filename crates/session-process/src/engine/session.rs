@@ -317,6 +317,17 @@ impl<P: Process> Session<P> {
         false
     }
 
+    /// Ends it, even if somebody is at work there, if it is past its deadline, or if somebody was told that it has expired, just
+    /// before a message that is at work had to wait. Whoever is at work finishes the message at hand; what waits is too
+    /// late.
+    pub(super) fn end_if_over(self: &Arc<Self>, now: u64) -> bool {
+        let Some(expiry) = self.life().look(now, true) else {
+            return false;
+        };
+        self.request_end(EndReason::Expired(expiry), Leftover::Refuse);
+        true
+    }
+
     pub(super) fn refuse_waiting(&self, why: &Failure) {
         for envelope in self.mailbox().take() {
             envelope.refuse(why.clone());
@@ -561,9 +572,7 @@ impl<P: Process> AnySession for Session<P> {
     }
 
     fn expire(self: Arc<Self>, now: u64) -> bool {
-        if self.life().past_deadline(now) {
-            // Whoever is at work finishes the message at hand; what waits is too late.
-            self.request_end(EndReason::Expired(Expiry::Absolute), Leftover::Refuse);
+        if self.end_if_over(now) {
             return true;
         }
         if !self.mailbox().try_begin() {

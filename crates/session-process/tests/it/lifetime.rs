@@ -1,6 +1,8 @@
 //! Idle timeout and lifetime: exact at use, swept in the background, never in the middle of a handler.
 
-use session_process::{CallError, EndReason, Event, Expiry, StartOptions};
+use session_process::{
+    CallError, Context, EndReason, Event, Expiry, Handle, ManualClock, SessionId, Sessions, StartOptions,
+};
 use testkit::Gate;
 
 use crate::support::*;
@@ -205,6 +207,39 @@ async fn expiry_racing_with_calls_serves_them_whole_or_not_at_all() {
         assert_eq!(monitor.ended().await, EndReason::Expired(Expiry::Idle));
     }
     assert_eq!(sessions.stats().sessions, 0);
+}
+
+/// Takes as long as the session may idle before it first waits, and looks whether the session is still there.
+struct Late(ManualClock, Sessions<Counter>, SessionId, Gate);
+
+impl Handle<Late> for Counter {
+    type Reply = ();
+    async fn handle(&mut self, Late(clock, sessions, id, gate): Late, _: &mut Context<Self>) {
+        clock.advance(HOUR);
+        assert!(!sessions.is_started(&id));
+        gate.pass().await;
+    }
+}
+
+/// Who was told that it has expired is not told otherwise, and nobody waits for what is at work there.
+#[tokio::test]
+async fn a_session_that_expired_under_a_handler_serves_nobody_else() {
+    let (sessions, clock) = with_clock::<Counter>(|builder| builder.idle_timeout(HOUR));
+    let (a, gate) = (id("a"), Gate::new());
+    sessions.start(&a).await.unwrap();
+    let mut monitor = sessions.monitor(&a).unwrap();
+    let late = {
+        let (sessions, a, gate) = (sessions.clone(), a.clone(), gate.clone());
+        tokio::spawn(async move { sessions.call(&a, Late(clock, sessions.clone(), a.clone(), gate)).await })
+    };
+    gate.reached().await;
+    assert!(!sessions.is_started(&a));
+    assert_eq!(sessions.call(&a, Add(1)).await.unwrap_err().kind(), "not_started");
+    sessions.expire_now().await;
+    assert_eq!(sessions.call(&a, Add(1)).await.unwrap_err().kind(), "not_started");
+    gate.open();
+    late.await.unwrap().unwrap();
+    assert_eq!(monitor.ended().await, EndReason::Expired(Expiry::Idle));
 }
 
 #[tokio::test]

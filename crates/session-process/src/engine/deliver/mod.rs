@@ -307,8 +307,7 @@ where
     M: Send + 'static,
 {
     let now = session.engine.now();
-    if session.life().past_deadline(now) {
-        Arc::clone(&session).expire(now);
+    if session.end_if_over(now) {
         return Attempt::Refused(Refusal::NotStarted, message);
     }
     let (ticket, frame) = match sender {

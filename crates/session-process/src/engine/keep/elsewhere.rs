@@ -8,7 +8,7 @@ use crate::{
     engine::{
         guard::drop_quietly,
         run::Run,
-        session::{Beside, Envelope, Failure, Leftover, Session},
+        session::{Beside, Core, Envelope, Failure, Leftover, Session},
     },
     store::Version,
 };
@@ -39,6 +39,13 @@ pub(in crate::engine) fn heard<P: Process>(session: Arc<Session<P>>, version: Ve
 
 /// Has a session look at its record.
 pub(in crate::engine) fn take_over<P: Process>(session: &Arc<Session<P>>) {
+    if session.kept.as_ref().is_some_and(|kept| kept.want_look()) {
+        post_look(session);
+    }
+}
+
+/// Has a session that is to look come to it.
+pub(in crate::engine) fn post_look<P: Process>(session: &Arc<Session<P>>) {
     // If it is closed, it comes back from its record anyway.
     session.post(Arc::new(TakeOver));
 }
@@ -47,21 +54,25 @@ struct TakeOver;
 
 impl<P: Process> Envelope<P> for TakeOver {
     fn open(self: Arc<Self>, session: Arc<Session<P>>) -> Option<Run> {
-        Some(Box::pin(async move { look(&session).await }))
+        Some(Box::pin(async move {
+            let mut core = session.core.borrow_mut();
+            look_if_wanted(&session, core.get_mut()).await;
+        }))
     }
 
+    // After a crash, what comes then sees to it.
     fn refuse(&self, _: Failure) {}
 }
 
-async fn look<P: Process>(session: &Arc<Session<P>>) {
-    let mut core = session.core.borrow_mut();
-    let core = core.get_mut();
+/// Looks at the record, if that is wanted and there is nothing to write. (Who has something to write has the next look when
+/// that is settled; whether it was written, was refused, or was no change after all.)
+pub(super) async fn look_if_wanted<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>) {
     let (Some((keep, observers)), Some(kept), Some(process)) =
         (Beside::both(&mut core.beside), &session.kept, &mut core.process)
     else {
         return;
     };
-    if keep.newest().is_some() {
+    if keep.newest().is_some() || !kept.take_look() {
         return;
     }
     let mut place = kept.place.lock().await;

@@ -42,8 +42,15 @@ pub(in crate::engine) async fn recover<P: Process>(session: &Session<P>, keep: O
     if let Some(Writing { batch, snapshot }) = keep.writing.take() {
         match batch.written().await {
             Ok(()) => keep.known.is_durable(snapshot),
-            Err(error) => batch.settle(Err(error)),
+            Err(error) => {
+                if is_open(&error) && durable::<P>().pace != Pace::Through {
+                    keep.known.may_be_durable(snapshot);
+                }
+                batch.settle(Err(error));
+            }
         }
+        // What settles it may have been refused with all that waited.
+        kept.write_is_over();
     }
     keep.settle_all(&Err(SaveError::Crashed));
     keep.alarm = Alarm::Off;

@@ -1,11 +1,8 @@
 //! [`Kept`]: where a durable session is kept. Writes, rotation and deletion exclude each other here.
 
-use std::{
-    future::poll_fn,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use parking_lot::Mutex;
@@ -14,7 +11,6 @@ use tokio::sync::Mutex as AsyncMutex;
 use super::Known;
 use crate::{
     EndReason, SaveError, SessionId,
-    engine::guard::{panic_text, poll_caught},
     records::SessionRecords,
     store::{Change, Conflict, Edit, Expect, Op, SessionKey, Snapshot, StoreError, Version},
 };
@@ -34,6 +30,8 @@ pub(crate) struct Kept {
     /// The key under which the record was created; `None` until it was read or written.
     first_key: Mutex<Option<SessionKey>>,
     write: Mutex<Write>,
+    /// Its process may be behind its record, and is to look at it: once, however many say so.
+    look_wanted: AtomicBool,
 }
 
 /// A write by the session's own task. What is heard of the record meanwhile is most probably this, and is looked at when it
@@ -41,13 +39,15 @@ pub(crate) struct Kept {
 #[derive(Default)]
 struct Write {
     under_way: bool,
+    /// The version that came of it.
+    written: Option<Version>,
     heard: Option<Version>,
 }
 
 /// Who writes.
 #[derive(Clone, Copy)]
 pub(super) enum By {
-    /// A task that nobody drops.
+    /// A task that nobody but the runtime drops.
     Task,
     /// One who may be dropped, and must not take the change back half-way.
     Turn,
@@ -106,6 +106,7 @@ impl Kept {
             removed: AtomicBool::new(false),
             first_key: Mutex::new(None),
             write: Mutex::default(),
+            look_wanted: AtomicBool::new(false),
         })
     }
 
@@ -124,6 +125,9 @@ impl Kept {
             let (version, record) = match outcome {
                 Ok(version) => {
                     place.version = version;
+                    if let By::Task = by {
+                        self.write.lock().written = Some(version);
+                    }
                     return Ok(());
                 }
                 Err(Conflict::Version { version, record }) => (version, record),
@@ -159,13 +163,8 @@ impl Kept {
             op,
         };
         let outcome = match by {
-            By::Task => {
-                // In a box: it is large, and the end of every session, durable or not, would carry room for it about.
-                let mut commit = Box::pin(self.records.commit_here(change));
-                // A store that panics must not take those along who wait for this write.
-                let outcome = poll_fn(|task| poll_caught(commit.as_mut(), task)).await;
-                outcome.unwrap_or_else(|panic| Err(StoreError::unavailable("commit", panic_text(panic))))
-            }
+            // In a box: it is large, and the end of every session, durable or not, would carry room for it about.
+            By::Task => Box::pin(self.records.commit_here(change)).await,
             By::Turn => self.records.commit(change).await,
         };
         outcome.map_err(SaveError::Store)
@@ -176,13 +175,26 @@ impl Kept {
         self.write.lock().under_way = true;
     }
 
-    /// It is done. Whether somebody else has changed the record meanwhile.
-    pub(super) async fn has_written(&self) -> bool {
-        let heard = std::mem::take(&mut *self.write.lock()).heard;
-        match heard {
-            Some(version) => self.place.lock().await.is_behind(version),
-            None => false,
+    /// It is over. If somebody else has changed the record meanwhile, that is to be looked at.
+    pub(super) fn write_is_over(&self) {
+        let Write { written, heard, .. } = std::mem::take(&mut *self.write.lock());
+        if heard > written {
+            self.want_look();
         }
+    }
+
+    /// Has the session look at its record when it next can. False: it was to do so already.
+    pub(super) fn want_look(&self) -> bool {
+        !self.look_wanted.swap(true, Ordering::AcqRel)
+    }
+
+    pub(in crate::engine) fn is_look_wanted(&self) -> bool {
+        self.look_wanted.load(Ordering::Acquire)
+    }
+
+    /// It looks from now on: who says so after this has it look again. False: it need not.
+    pub(super) fn take_look(&self) -> bool {
+        self.look_wanted.swap(false, Ordering::AcqRel)
     }
 
     /// The record has this version: whether that is looked at by a write that is under way.

@@ -15,7 +15,9 @@
 //! 4. A write expects the version that this node knows. Where the record was changed by others, but not its snapshot
 //!    (attributes, an owner), it is repeated on the newer version; where the snapshot was, another node runs this
 //!    session too, and this process gives way.
-//!    Where it had nothing to write, it takes over what that node left: [`elsewhere`].
+//!    Where it had nothing to write, it takes over what that node left: [`elsewhere`]. Who is told while there is something
+//!    to write looks when that is settled: what was no change after all meets no conflict. (Nor is it compared: a change
+//!    that leaves the state as this node knows it is acknowledged as it stands.)
 //! 5. A write, a rotation and a deletion of one session exclude each other: [`Kept::place`].
 
 mod batch;
@@ -34,7 +36,7 @@ use self::{
     write::{Settle, begin, send},
 };
 pub(super) use self::{
-    elsewhere::{heard, take_over},
+    elsewhere::{heard, post_look, take_over},
     end::{end, is_used_elsewhere, recover},
     kept::why_absent,
     load::{load, save_first},

@@ -2,21 +2,28 @@
 
 use std::{
     any::type_name,
+    future::poll_fn,
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use super::{Alarm, Owed, RETRY, Writing, durable, elsewhere::take_over, kept::By, set_alarm, snapshot};
+use super::{
+    Alarm, Owed, RETRY, Writing, durable,
+    elsewhere::{look_if_wanted, post_look},
+    kept::By,
+    set_alarm, snapshot,
+};
 use crate::{
     EndReason, Process, SaveError,
     durability::Pace,
     engine::{
-        guard::{caught, drop_quietly},
+        guard::{caught, drop_quietly, panic_text, poll_caught},
         run::Run,
         session::{AnySession, Beside, Core, Envelope, Failure, Leftover, Session},
     },
     events::Event,
-    store::Snapshot,
+    store::{Snapshot, StoreError},
 };
 
 /// Whether the store has all changes. If not, a write of them is under way from now on.
@@ -41,7 +48,11 @@ pub(super) fn begin<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>) {
     if snapshot.as_ref().ok().is_some_and(|snapshot| keep.known.is(snapshot)) {
         // Nothing has changed after all; but perhaps in what is not written down.
         observers.tell(process);
-        return batch.settle(Ok(()));
+        batch.settle(Ok(()));
+        if kept.is_look_wanted() {
+            post_look(session);
+        }
+        return;
     }
     let taken = snapshot.and_then(|snapshot| {
         caught(|| process.snapshot_taken()).map_err(SaveError::Schema)?;
@@ -76,25 +87,28 @@ pub(super) fn begin<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>) {
     let (kept, known) = (Arc::clone(kept), keep.known.clone());
     let session = Arc::clone(session);
     let runtime = session.engine.runtime.clone();
+    kept.writes();
     runtime.spawn(async move {
         let asked = session.engine.events.listened().then(Instant::now);
-        kept.writes();
-        let written = kept.save(&snapshot, &known, By::Task).await;
-        let is_behind = kept.has_written().await;
-        match &written {
+        // A store that panics must not take those along who wait for this write, nor those who wait for the next one.
+        let written = {
+            let mut save = pin!(kept.save(&snapshot, &known, By::Task));
+            let written = poll_fn(|task| poll_caught(save.as_mut(), task)).await;
+            let panicked = |panic| Err(SaveError::Store(StoreError::unavailable("commit", panic_text(panic))));
+            written.unwrap_or_else(panicked)
+        };
+        batch.store_said(written.clone());
+        // Nor a listener that does.
+        let _ = caught(|| match &written {
             Ok(()) => session.engine.events.emit(|| Event::Saved {
                 session: AnySession::id(&*session).public_handle(),
                 process: type_name::<P>(),
                 took: asked.map_or(Duration::ZERO, |asked| asked.elapsed()),
             }),
             Err(error) => tell_failed(&session, error),
-        }
-        batch.store_said(written);
+        });
         // Another task for this would cost as much as half of all the rest here.
         session.post_here(Arc::new(Settle { rings: false }));
-        if is_behind {
-            take_over(&session);
-        }
     });
 }
 
@@ -133,6 +147,8 @@ async fn settle<P: Process>(session: &Arc<Session<P>>, rings: bool) {
     };
     if rings {
         keep.alarm = Alarm::Rung;
+    } else if let Some(kept) = &session.kept {
+        kept.write_is_over();
     }
     let done = keep
         .writing
@@ -174,6 +190,8 @@ async fn settle<P: Process>(session: &Arc<Session<P>>, rings: bool) {
         keep.alarm = Alarm::Off;
         begin(session, core);
     }
+    // Before the next message, which would be handled by what may be old.
+    look_if_wanted(session, core).await;
 }
 
 /// Whether a write may have taken effect all the same.
@@ -189,6 +207,8 @@ async fn fall_back<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>, er
     let mut is_known = true;
     if matches!(error, SaveError::Conflict) || is_open(&error) {
         let mut place = kept.place.lock().await;
+        // What comes of it is what a look would find.
+        kept.take_look();
         match kept.records.record(place.key).await {
             Ok(Some(record)) => {
                 place.version = record.version;

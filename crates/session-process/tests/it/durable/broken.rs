@@ -126,6 +126,98 @@ async fn a_handler_that_began_behind_a_write_can_be_cut_off() {
     let _ = add.await;
 }
 
+/// Waits, and panics then.
+struct HangAndBoom(Gate);
+
+impl Handle<HangAndBoom> for Ledger {
+    type Reply = ();
+    async fn handle(&mut self, HangAndBoom(gate): HangAndBoom, _: &mut Context<Self>) {
+        gate.pass().await;
+        panic!("as told");
+    }
+}
+
+impl Handle<HangAndBoom> for super::behind::Notes {
+    type Reply = ();
+    async fn handle(&mut self, HangAndBoom(gate): HangAndBoom, _: &mut Context<Self>) {
+        gate.pass().await;
+        panic!("as told");
+    }
+}
+
+/// The panic takes along what waits, and with it the news that a write is over.
+#[tokio::test]
+async fn after_a_panic_behind_a_write_a_process_still_hears_of_other_nodes() {
+    let (a, id) = Node::started().await;
+    let b = a.again();
+    let (answer, hang) = (a.store.gate("committed"), Gate::new());
+    let writing = a.add(&id, 1);
+    answer.reached().await;
+    a.store.ungate_later("committed");
+    a.sessions.cast(&id, HangAndBoom(hang.clone())).unwrap();
+    hang.reached().await;
+    answer.open();
+    assert_eq!(writing.await.unwrap(), Ok(1));
+    others_work().await;
+    hang.open();
+    while a.sessions.call(&id, Total).await.ok() != Some(1) {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(b.sessions.call(&id, Add(10)).await.unwrap(), 11);
+    while a.sessions.call(&id, Total).await.unwrap() != 11 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Its own write, which took effect and whose answer was lost, is not taken for another node's.
+#[tokio::test]
+async fn after_a_panic_behind_a_write_whose_answer_was_lost_nothing_that_is_written_later_is_lost() {
+    let node = Node::<super::behind::Notes>::new();
+    let (id, hang) = (id("a"), Gate::new());
+    // Else it would look for itself.
+    node.store.mute.store(true, SeqCst);
+    node.sessions.start(&id).await.unwrap();
+    assert_eq!(node.sessions.call(&id, Add(1)).await.unwrap(), 1);
+    others_work().await;
+    let answer = node.store.gate("committed");
+    node.store.fail("committed", 1);
+    node.clock.advance(MINUTE);
+    answer.reached().await;
+    node.store.ungate_later("committed");
+    node.sessions.cast(&id, HangAndBoom(hang.clone())).unwrap();
+    hang.reached().await;
+    answer.open();
+    others_work().await;
+    hang.open();
+    others_work().await;
+    assert_eq!(
+        node.sessions.call(&id, Add(5)).await.unwrap(),
+        5,
+        "as it was last durable for certain"
+    );
+    others_work().await;
+    node.clock.advance(MINUTE);
+    others_work().await;
+    assert_eq!(node.stored(&id).await.unwrap(), r#"{"count":5}"#);
+}
+
+#[tokio::test]
+async fn a_store_that_panics_is_an_error_of_the_call_and_no_more() {
+    let (node, id) = Node::started().await;
+    assert_eq!(node.sessions.call(&id, Add(1)).await.unwrap(), 1);
+    node.store.panic_at("commit");
+    let (first, second) = (node.add(&id, 10), node.add(&id, 100));
+    assert_eq!(first.await.expect("no panic reaches the caller"), Err("not_saved"));
+    second.await.expect("nor that of the next").unwrap_err();
+    assert_eq!(node.sessions.call(&id, Add(1)).await.unwrap(), 2);
+    // Also on the way back after a write that failed.
+    node.store.fail("commit", 1);
+    node.store.panic_at("load");
+    assert!(node.sessions.call(&id, Add(1)).await.is_err());
+    while node.sessions.call(&id, Add(1)).await.is_err() {}
+    assert_eq!(node.stored(&id).await.unwrap(), r#"{"sum":3}"#);
+}
+
 #[derive(Default, Serialize, Deserialize)]
 struct Fragile {
     sum: u64,

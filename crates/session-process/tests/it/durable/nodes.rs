@@ -7,7 +7,9 @@ use session_process::{
     store::{Notice, Version},
 };
 
-use super::{behind::Notes, *};
+use testkit::Gate;
+
+use super::{behind::Notes, broken::Hang, *};
 
 #[tokio::test]
 async fn of_two_nodes_that_run_one_session_the_later_writer_gives_way_and_repeats() {
@@ -97,6 +99,73 @@ async fn what_another_node_writes_while_the_answer_to_a_write_of_ones_own_is_und
     while a.sessions.call(&id, Total).await.unwrap() != 11 {
         tokio::task::yield_now().await;
     }
+}
+
+/// The same where the notice is lost, and only that is heard.
+#[tokio::test]
+async fn what_is_missed_while_the_answer_to_a_write_of_ones_own_is_under_way_is_looked_at_then() {
+    let (a, id) = Node::started().await;
+    let b = a.again();
+    assert_eq!(b.sessions.call(&id, Total).await.unwrap(), 0);
+    let answer = a.store.gate("committed");
+    let writing = a.add(&id, 1);
+    answer.reached().await;
+    a.store.ungate_later("committed");
+    while b.sessions.call(&id, Total).await.unwrap() != 1 {
+        tokio::task::yield_now().await;
+    }
+    a.store.mute.store(true, SeqCst);
+    assert_eq!(b.sessions.call(&id, Add(10)).await.unwrap(), 11);
+    others_work().await;
+    a.store.mute.store(false, SeqCst);
+    a.store.say(Notice::Lagged);
+    others_work().await;
+    answer.open();
+    assert_eq!(writing.await.unwrap(), Ok(1));
+    while a.sessions.call(&id, Total).await.unwrap() != 11 {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// A handler that changes nothing after all leaves nothing to write, and so nothing that would meet a conflict.
+#[tokio::test]
+async fn what_another_node_writes_before_a_change_that_is_none_is_taken_over() {
+    let a = Node::<Notes>::new();
+    let (b, id) = (a.again(), id("a"));
+    a.sessions.start(&id).await.unwrap();
+    assert_eq!(b.sessions.call(&id, Add(5)).await.unwrap(), 5);
+    others_work().await;
+    a.clock.advance(MINUTE / 2);
+    assert_eq!(a.sessions.call(&id, Add(0)).await.unwrap(), 0);
+    others_work().await;
+    a.clock.advance(MINUTE / 2);
+    others_work().await;
+    assert_eq!(a.stored(&id).await.unwrap(), r#"{"count":5}"#);
+    a.clock.advance(MINUTE / 2);
+    others_work().await;
+    assert_eq!(a.sessions.call(&id, Add(0)).await.unwrap(), 5);
+}
+
+/// However much is told of a session that is at work, it looks once.
+#[tokio::test]
+async fn many_notices_are_one_look() {
+    let (a, id) = Node::started().await;
+    let b = a.again();
+    let hang = Gate::new();
+    assert_eq!(b.sessions.call(&id, Total).await.unwrap(), 0);
+    b.sessions.cast(&id, Hang(hang.clone())).unwrap();
+    hang.reached().await;
+    for sum in 1..=50 {
+        assert_eq!(a.sessions.call(&id, Add(1)).await.unwrap(), sum);
+    }
+    others_work().await;
+    let loads = a.store.loads.load(SeqCst);
+    hang.open();
+    while b.sessions.call(&id, Total).await.unwrap() != 50 {
+        tokio::task::yield_now().await;
+    }
+    others_work().await;
+    assert_eq!(a.store.loads.load(SeqCst) - loads, 1);
 }
 
 #[tokio::test]
@@ -200,6 +269,22 @@ async fn a_session_that_idles_on_one_node_and_is_used_on_another_goes_on() {
     }
     assert_eq!(a.sessions.call(&id, Total).await.unwrap(), 3);
     assert_eq!(b.sessions.call(&id, Total).await.unwrap(), 3, "it comes back here too");
+    // Nor is it called gone there.
+    a.clock.advance(idle_timeout / 2);
+    a.sessions.call(&id, Add(1)).await.unwrap();
+    a.records.flush_accesses().await.unwrap();
+    a.clock.advance(idle_timeout / 2);
+    assert!(b.sessions.refresh(&id).await.unwrap());
+    assert_eq!(b.sessions.call(&id, Total).await.unwrap(), 4);
+    a.sessions.call(&id, Add(0)).await.unwrap();
+    others_work().await;
+    a.records.flush_accesses().await.unwrap();
+    a.clock.advance(idle_timeout / 2);
+    a.sessions.call(&id, Add(1)).await.unwrap();
+    a.records.flush_accesses().await.unwrap();
+    a.clock.advance(idle_timeout / 2);
+    assert!(b.sessions.wake(&id).await.unwrap());
+    assert_eq!(b.sessions.call(&id, Total).await.unwrap(), 5);
     // And where nobody uses it, it ends on both.
     a.clock.advance(2 * idle_timeout);
     for node in [&a, &b] {

@@ -17,6 +17,7 @@ pub(crate) type Tricky = Hooked<MemoryStore, Tricks>;
 pub(crate) struct Tricks {
     gates: Mutex<HashMap<&'static str, Gate>>,
     failures: Mutex<HashMap<&'static str, usize>>,
+    panics: Mutex<Option<&'static str>>,
     /// Every edit meets a change by somebody else.
     pub(crate) meddles: AtomicBool,
     /// Notices go nowhere.
@@ -33,6 +34,7 @@ impl Default for Tricks {
         Self {
             gates: Mutex::default(),
             failures: Mutex::default(),
+            panics: Mutex::default(),
             meddles: AtomicBool::default(),
             mute: Arc::default(),
             deaf: Arc::default(),
@@ -69,6 +71,11 @@ impl Tricks {
         self.failures.lock().unwrap().insert(point, times);
     }
 
+    /// The next at this point panics.
+    pub(crate) fn panic_at(&self, point: &'static str) {
+        *self.panics.lock().unwrap() = Some(point);
+    }
+
     /// The changes can't be heard any more.
     pub(crate) fn end_changes(&self) {
         self.deaf.notify_waiters();
@@ -84,6 +91,8 @@ impl Tricks {
         if let Some(gate) = gate {
             gate.pass().await;
         }
+        let panics = self.panics.lock().unwrap().take_if(|panics| *panics == point);
+        assert_eq!(panics, None, "as told");
         let mut failures = self.failures.lock().unwrap();
         match failures.get_mut(point) {
             Some(times) if *times > 0 => {
