@@ -9,6 +9,7 @@ use crate::{
         life::{LastUsed, Life, Limits},
         mailbox::{Mailbox, Next, Queue, RunRight},
     },
+    process::Expiry,
     sync::{AtomicU64, Ordering},
 };
 
@@ -46,15 +47,15 @@ impl World {
         self.clock.load(Ordering::Acquire)
     }
 
-    /// As `handle_here` does, for a message that has to wait. Whether it was served.
-    fn send(&self) -> bool {
+    /// A message that has to wait. Whether it was served.
+    fn serve<'a>(&'a self, judge: impl Fn(Life<'a>, u64) -> Option<Expiry>, after: impl Fn(Life<'a>, u64)) -> bool {
         while !self.mailbox().try_begin() {
             thread::yield_now();
         }
-        let in_time = self.life().judge_use(self.now()).is_none();
+        let in_time = judge(self.life(), self.now()).is_none();
         if in_time {
             self.mailbox().away();
-            self.life().used(self.now());
+            after(self.life(), self.now());
         }
         if !self.mailbox().release() {
             assert!(matches!(self.mailbox().next(), Next::Idle));
@@ -62,20 +63,16 @@ impl World {
         in_time
     }
 
+    /// As `handle_here` does.
+    fn send(&self) -> bool {
+        self.serve(Life::judge_use, Life::used)
+    }
+
     /// The same for one that is no use of the session: a timer's, say.
     fn send_unused(&self) -> bool {
-        while !self.mailbox().try_begin() {
-            thread::yield_now();
-        }
-        let in_time = self.life().judge(self.now()).is_none();
-        if in_time {
-            self.mailbox().away();
-            let _ = self.life().judge_at_work(self.now());
-        }
-        if !self.mailbox().release() {
-            assert!(matches!(self.mailbox().next(), Next::Idle));
-        }
-        in_time
+        self.serve(Life::judge, |life, now| {
+            let _ = life.judge_at_work(now);
+        })
     }
 
     /// As `is_live` does.

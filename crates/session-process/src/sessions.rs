@@ -345,8 +345,7 @@ impl<P: Process> Sessions<P> {
             && !engine::in_a_handler()
         {
             let deadline = engine.now().saturating_add(nanos(engine.config.call_timeout));
-            let mut monitor = session.monitor();
-            let ended = engine.clock.before(deadline, monitor.ended()).await;
+            let ended = engine::ended(&*session, engine, deadline).await;
             ended.ok_or(StoreError::Timeout { context: "refresh" })?;
         }
         let there = records.get(id).await?.is_some();

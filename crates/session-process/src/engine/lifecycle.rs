@@ -170,8 +170,7 @@ async fn join<P: Process>(
         if session.touch(now) {
             return Some(Ok(false));
         }
-        // It has ended just now: see above. Or its time was up while somebody is at work there: if that is we ourselves,
-        // it can't end before we do.
+        // It has ended or expired just now: see above. If we ourselves are at work there, it can't end before we do.
         if session.in_chain() {
             return Some(Err(StartError::SelfCall { id: id.clone() }));
         }
@@ -367,7 +366,7 @@ async fn back<P: Process>(session: Arc<Session<P>>) -> Result<(), InitError> {
 }
 
 /// Waits for a session's end, until `deadline`.
-async fn ended(session: &dyn AnySession, engine: &Engine, deadline: u64) -> Option<()> {
+pub(crate) async fn ended(session: &dyn AnySession, engine: &Engine, deadline: u64) -> Option<()> {
     let mut ended = session.watch_end();
     // An error means that nobody will tell any more: it has ended.
     let told = engine.clock.before(deadline, ended.wait_for(Option::is_some)).await;
@@ -611,9 +610,7 @@ async fn begin_anew<P: Process>(session: Arc<Session<P>>) -> Result<(), InitErro
     });
     cx.take_unchanged();
     // What was to have it look was refused with all that waited.
-    if session.kept.as_ref().is_some_and(|kept| kept.is_look_wanted()) {
-        keep::post_look(&session);
-    }
+    keep::remind(&session);
     if let (Some(beside), Some(process)) = (beside, &*process) {
         beside.observers.tell(process);
     }

@@ -51,7 +51,7 @@ pub(crate) use self::{
     chain::in_a_handler,
     deliver::{call, cast, post_to_itself, push_to, send_to_itself, settled},
     guard::caught,
-    lifecycle::{start, wake_up},
+    lifecycle::{ended, start, wake_up},
     observe::observe,
     rotate::rotate,
     session::{AnySession, Leftover, Session},

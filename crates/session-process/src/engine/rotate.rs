@@ -32,12 +32,11 @@ pub(crate) async fn rotate(engine: &Arc<Engine>, id: &SessionId, to: &SessionId)
             return Err(not_started());
         }
         if session.is_closed() || Arc::clone(&session).expire(now) {
-            let mut ended = session.watch_end();
-            let _ = engine.clock.before(deadline, ended.wait_for(Option::is_some)).await;
+            super::ended(&*session, engine, deadline).await;
         } else if !session.is_ready() {
             session.started(deadline).await;
         } else {
-            // Its time was up while somebody is at work there who has not said so yet.
+            // It has begun just now.
             tokio::task::yield_now().await;
         }
     };

@@ -317,9 +317,9 @@ impl<P: Process> Session<P> {
         false
     }
 
-    /// Ends it, even if somebody is at work there, if it is past its deadline, or if somebody was told that it has expired, just
-    /// before a message that is at work had to wait. Whoever is at work finishes the message at hand; what waits is too
-    /// late.
+    /// Ends it, even if somebody is at work there, if it is past its deadline; or if somebody was told that it has expired,
+    /// just before a message that is at work had to wait. Whoever is at work finishes the message at hand; what waits is
+    /// too late.
     pub(super) fn end_if_over(self: &Arc<Self>, now: u64) -> bool {
         let Some(expiry) = self.life().look(now, true) else {
             return false;

@@ -40,14 +40,16 @@ pub(in crate::engine) fn heard<P: Process>(session: Arc<Session<P>>, version: Ve
 /// Has a session look at its record.
 pub(in crate::engine) fn take_over<P: Process>(session: &Arc<Session<P>>) {
     if session.kept.as_ref().is_some_and(|kept| kept.want_look()) {
-        post_look(session);
+        remind(session);
     }
 }
 
-/// Has a session that is to look come to it.
-pub(in crate::engine) fn post_look<P: Process>(session: &Arc<Session<P>>) {
-    // If it is closed, it comes back from its record anyway.
-    session.post(Arc::new(TakeOver));
+/// Has a session that is to look at its record come to it.
+pub(in crate::engine) fn remind<P: Process>(session: &Arc<Session<P>>) {
+    if session.kept.as_ref().is_some_and(|kept| kept.is_look_wanted()) {
+        // If it is closed, it comes back from its record anyway.
+        session.post(Arc::new(TakeOver));
+    }
 }
 
 struct TakeOver;

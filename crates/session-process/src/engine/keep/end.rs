@@ -43,9 +43,7 @@ pub(in crate::engine) async fn recover<P: Process>(session: &Session<P>, keep: O
         match batch.written().await {
             Ok(()) => keep.known.is_durable(snapshot),
             Err(error) => {
-                if is_open(&error) && durable::<P>().pace != Pace::Through {
-                    keep.known.may_be_durable(snapshot);
-                }
+                keep.known.has_failed(snapshot, &error, durable::<P>().pace);
                 batch.settle(Err(error));
             }
         }
@@ -78,21 +76,17 @@ pub(in crate::engine) async fn end<P: Process>(
         // Its changes went with it, as somebody wanted: no reply is wrong.
         return keep.settle_all(&outcome);
     }
-    // What this node has tried to write and another has written may be the same bytes. Where somebody waits to hear that
-    // it was their change, that would not be true.
-    let remembers = durable::<P>().pace != Pace::Through;
+    let pace = durable::<P>().pace;
     let mut unsettled = Vec::new();
     if let Some(Writing { batch, snapshot }) = keep.writing.take() {
         match batch.written().await {
             Ok(()) => keep.known.is_durable(snapshot),
             Err(error @ SaveError::Store(_)) => {
-                if is_open(&error) && remembers {
-                    keep.known.may_be_durable(snapshot);
-                }
+                keep.known.has_failed(snapshot, &error, pace);
                 // It is in what is written now, and told what becomes of that.
                 unsettled.push(batch);
             }
-            Err(error) if durable::<P>().pace == Pace::Through => batch.settle(Err(error)),
+            Err(error) if pace == Pace::Through => batch.settle(Err(error)),
             Err(_) => unsettled.push(batch),
         }
     }
@@ -124,8 +118,8 @@ pub(in crate::engine) async fn end<P: Process>(
         if !outcome.as_ref().is_err_and(is_open) || again >= session.engine.shut_down_by() {
             break outcome;
         }
-        if let (Ok(snapshot), true) = (&snapshot, remembers) {
-            keep.known.may_be_durable(snapshot.clone());
+        if let (Ok(snapshot), Err(error)) = (&snapshot, &outcome) {
+            keep.known.has_failed(snapshot.clone(), error, pace);
         }
         session.engine.clock.sleep_until(again).await;
         failures += 1;

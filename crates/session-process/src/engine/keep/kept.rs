@@ -188,7 +188,7 @@ impl Kept {
         !self.look_wanted.swap(true, Ordering::AcqRel)
     }
 
-    pub(in crate::engine) fn is_look_wanted(&self) -> bool {
+    pub(super) fn is_look_wanted(&self) -> bool {
         self.look_wanted.load(Ordering::Acquire)
     }
 

@@ -33,10 +33,10 @@ use std::{sync::Arc, time::Duration};
 pub(crate) use self::{batch::Batch, kept::Kept};
 use self::{
     batch::Owed,
-    write::{Settle, begin, send},
+    write::{Settle, begin, is_open, send},
 };
 pub(super) use self::{
-    elsewhere::{heard, post_look, take_over},
+    elsewhere::{heard, remind, take_over},
     end::{end, is_used_elsewhere, recover},
     kept::why_absent,
     load::{load, save_first},
@@ -86,7 +86,12 @@ impl Known {
         self.open = Vec::new();
     }
 
-    fn may_be_durable(&mut self, snapshot: Snapshot) {
+    /// A write of this has failed. It may have taken effect all the same, and what this node has tried to write and another
+    /// has written may be the same bytes: where somebody waits to hear that it was their change, that would not be true.
+    fn has_failed(&mut self, snapshot: Snapshot, error: &SaveError, pace: Pace) {
+        if pace == Pace::Through || !is_open(error) {
+            return;
+        }
         if self.open.len() == Self::MOST {
             self.open.remove(0);
         }

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     Alarm, Owed, RETRY, Writing, durable,
-    elsewhere::{look_if_wanted, post_look},
+    elsewhere::{look_if_wanted, remind},
     kept::By,
     set_alarm, snapshot,
 };
@@ -49,10 +49,7 @@ pub(super) fn begin<P: Process>(session: &Arc<Session<P>>, core: &mut Core<P>) {
         // Nothing has changed after all; but perhaps in what is not written down.
         observers.tell(process);
         batch.settle(Ok(()));
-        if kept.is_look_wanted() {
-            post_look(session);
-        }
-        return;
+        return remind(session);
     }
     let taken = snapshot.and_then(|snapshot| {
         caught(|| process.snapshot_taken()).map_err(SaveError::Schema)?;
@@ -169,9 +166,7 @@ async fn settle<P: Process>(session: &Arc<Session<P>>, rings: bool) {
             }
         }
         Some((Err(error @ (SaveError::Store(_) | SaveError::Schema(_))), batch, snapshot)) if pace != Pace::Through => {
-            if is_open(&error) {
-                keep.known.may_be_durable(snapshot);
-            }
+            keep.known.has_failed(snapshot, &error, pace);
             // Nobody waits for it, and the state in memory is the newest there is: later, again.
             // In a batch of its own: this one has its outcome, and would tell it of the next write too.
             keep.open.get_or_insert_with(Owed::new);

@@ -150,10 +150,8 @@ impl Handle<HangAndBoom> for super::behind::Notes {
 async fn after_a_panic_behind_a_write_a_process_still_hears_of_other_nodes() {
     let (a, id) = Node::started().await;
     let b = a.again();
-    let (answer, hang) = (a.store.gate("committed"), Gate::new());
-    let writing = a.add(&id, 1);
-    answer.reached().await;
-    a.store.ungate_later("committed");
+    let hang = Gate::new();
+    let (writing, answer) = a.add_unanswered(&id, 1).await;
     a.sessions.cast(&id, HangAndBoom(hang.clone())).unwrap();
     hang.reached().await;
     answer.open();
@@ -164,9 +162,7 @@ async fn after_a_panic_behind_a_write_a_process_still_hears_of_other_nodes() {
         tokio::task::yield_now().await;
     }
     assert_eq!(b.sessions.call(&id, Add(10)).await.unwrap(), 11);
-    while a.sessions.call(&id, Total).await.unwrap() != 11 {
-        tokio::task::yield_now().await;
-    }
+    a.comes_to(&id, 11).await;
 }
 
 /// Its own write, which took effect and whose answer was lost, is not taken for another node's.

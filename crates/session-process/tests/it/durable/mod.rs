@@ -29,6 +29,8 @@ use session_process::{
     store::{MemoryStore, Record, SessionKey, SessionStore},
 };
 
+use testkit::Gate;
+
 pub(crate) use crate::records::Tricky;
 pub(crate) use crate::support::id;
 
@@ -191,6 +193,27 @@ impl Node {
     pub(crate) fn add(&self, id: &SessionId, n: u64) -> tokio::task::JoinHandle<Result<u64, &'static str>> {
         let (sessions, id) = (self.sessions.clone(), id.clone());
         tokio::spawn(async move { sessions.call(&id, Add(n)).await.map_err(|error| error.kind()) })
+    }
+
+    /// The same, with a write that has taken effect. Its answer comes when the gate is opened; whoever writes after it
+    /// passes.
+    pub(crate) async fn add_unanswered(
+        &self,
+        id: &SessionId,
+        n: u64,
+    ) -> (tokio::task::JoinHandle<Result<u64, &'static str>>, Gate) {
+        let answer = self.store.gate("committed");
+        let writing = self.add(id, n);
+        answer.reached().await;
+        self.store.ungate_later("committed");
+        (writing, answer)
+    }
+
+    /// Calls until the process says `sum`, with no error before that.
+    pub(crate) async fn comes_to(&self, id: &SessionId, sum: u64) {
+        while self.sessions.call(id, Total).await.unwrap() != sum {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Waits until the process itself is at `sum`, durable or not.

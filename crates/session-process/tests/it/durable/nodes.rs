@@ -68,9 +68,7 @@ async fn a_process_takes_over_what_another_node_has_written() {
     for sum in 1..=20 {
         let (writes, reads) = if sum % 2 == 0 { (&a, &b) } else { (&b, &a) };
         while writes.sessions.call(&id, Add(1)).await.is_err() {}
-        while reads.sessions.call(&id, Total).await.unwrap() != sum {
-            tokio::task::yield_now().await;
-        }
+        reads.comes_to(&id, sum).await;
     }
     assert_eq!(
         a.runs.hooks.load(SeqCst) + b.runs.hooks.load(SeqCst),
@@ -84,21 +82,14 @@ async fn what_another_node_writes_while_the_answer_to_a_write_of_ones_own_is_und
     let (a, id) = Node::started().await;
     let b = a.again();
     assert_eq!(b.sessions.call(&id, Total).await.unwrap(), 0);
-    let answer = a.store.gate("committed");
-    let writing = a.add(&id, 1);
-    answer.reached().await;
-    a.store.ungate_later("committed");
-    while b.sessions.call(&id, Total).await.unwrap() != 1 {
-        tokio::task::yield_now().await;
-    }
+    let (writing, answer) = a.add_unanswered(&id, 1).await;
+    b.comes_to(&id, 1).await;
     assert_eq!(b.sessions.call(&id, Add(10)).await.unwrap(), 11);
     // The first node hears of it, and it will not be told again.
     others_work().await;
     answer.open();
     assert_eq!(writing.await.unwrap(), Ok(1));
-    while a.sessions.call(&id, Total).await.unwrap() != 11 {
-        tokio::task::yield_now().await;
-    }
+    a.comes_to(&id, 11).await;
 }
 
 /// The same where the notice is lost, and only that is heard.
@@ -107,13 +98,8 @@ async fn what_is_missed_while_the_answer_to_a_write_of_ones_own_is_under_way_is_
     let (a, id) = Node::started().await;
     let b = a.again();
     assert_eq!(b.sessions.call(&id, Total).await.unwrap(), 0);
-    let answer = a.store.gate("committed");
-    let writing = a.add(&id, 1);
-    answer.reached().await;
-    a.store.ungate_later("committed");
-    while b.sessions.call(&id, Total).await.unwrap() != 1 {
-        tokio::task::yield_now().await;
-    }
+    let (writing, answer) = a.add_unanswered(&id, 1).await;
+    b.comes_to(&id, 1).await;
     a.store.mute.store(true, SeqCst);
     assert_eq!(b.sessions.call(&id, Add(10)).await.unwrap(), 11);
     others_work().await;
@@ -122,9 +108,7 @@ async fn what_is_missed_while_the_answer_to_a_write_of_ones_own_is_under_way_is_
     others_work().await;
     answer.open();
     assert_eq!(writing.await.unwrap(), Ok(1));
-    while a.sessions.call(&id, Total).await.unwrap() != 11 {
-        tokio::task::yield_now().await;
-    }
+    a.comes_to(&id, 11).await;
 }
 
 /// A handler that changes nothing after all leaves nothing to write, and so nothing that would meet a conflict.
@@ -161,9 +145,7 @@ async fn many_notices_are_one_look() {
     others_work().await;
     let loads = a.store.loads.load(SeqCst);
     hang.open();
-    while b.sessions.call(&id, Total).await.unwrap() != 50 {
-        tokio::task::yield_now().await;
-    }
+    b.comes_to(&id, 50).await;
     others_work().await;
     assert_eq!(a.store.loads.load(SeqCst) - loads, 1);
 }
@@ -178,9 +160,7 @@ async fn after_lost_notices_a_process_looks_for_itself() {
     assert_eq!(b.sessions.call(&id, Total).await.unwrap(), 0);
     a.store.mute.store(false, SeqCst);
     a.store.say(Notice::Lagged);
-    while b.sessions.call(&id, Total).await.unwrap() != 5 {
-        tokio::task::yield_now().await;
-    }
+    b.comes_to(&id, 5).await;
 }
 
 #[tokio::test]
