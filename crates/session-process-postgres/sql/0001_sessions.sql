@@ -6,9 +6,11 @@
 -- change of a session needs the sequence hardly ever. 2^47 numbers: 100,000 new sessions a second for 44 years.
 CREATE SEQUENCE {sequence} AS bigint MAXVALUE 140737488355327;
 
+-- There is no CHECK: PostgreSQL makes the expression of each anew for every statement that writes a row, which is a
+-- tenth of a lone change. A key of another length is refused where it is read.
 CREATE TABLE {session} (
     -- SHA-256 of the session's id. The id itself is a password and is nowhere in this database.
-    key             bytea    NOT NULL CONSTRAINT {pkey} PRIMARY KEY CHECK (length(key) = 32),
+    key             bytea    NOT NULL CONSTRAINT {pkey} PRIMARY KEY,
     -- Grows with every change, not with an access.
     version         bigint   NOT NULL,
     -- The version that it was created with: that of each attribute that names none.
@@ -23,7 +25,7 @@ CREATE TABLE {session} (
     -- What the two come to. From then on the session is absent, whether or not the row is still there.
     ends_at         bigint   NOT NULL,
     -- When a sweep should look: never after ends_at. An access moves ends_at and leaves this, and its index, alone.
-    sweep_at        bigint   NOT NULL CHECK (sweep_at <= ends_at),
+    sweep_at        bigint   NOT NULL,
     -- The earliest end of an attribute.
     attributes_end  bigint   NOT NULL DEFAULT 9223372036854775807,
     -- By bytes: an owner is found as it was written, whatever the language of the database.

@@ -6,7 +6,7 @@ CREATE SEQUENCE {lock_token} AS bigint;
 
 CREATE TABLE {lock} (
     -- SHA-256 of what the lock is on.
-    key     bytea   NOT NULL CONSTRAINT {lock_pkey} PRIMARY KEY CHECK (length(key) = 32),
+    key     bytea   NOT NULL CONSTRAINT {lock_pkey} PRIMARY KEY,
     -- For people.
     name    text    NOT NULL,
     token   bigint  NOT NULL,

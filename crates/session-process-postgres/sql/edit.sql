@@ -1,6 +1,6 @@
 -- Edits of many sessions. A row is changed only at the version that the edit was made for; what is not returned was
 -- not changed. `sets` says which of the columns are to be set.
-WITH t AS MATERIALIZED ({now}), changed AS (
+WITH changed AS (
     UPDATE {session} AS s SET
         version = g.next,
         born = CASE WHEN g.next & 65535 = 0 AND g.attributes IS NOT NULL THEN g.next ELSE s.born END,
@@ -22,9 +22,7 @@ WITH t AS MATERIALIZED ({now}), changed AS (
             AS u (key, version, epoch, new_epoch, sets, user_id, group_id, label, expires_at, idle_timeout,
                   accessed_at, attributes, attributes_end, kind, schema, snapshot)) AS g
     WHERE s.key = g.key AND s.version = g.version AND (g.epoch IS NULL OR s.epoch = g.epoch)
-      AND s.ends_at > (SELECT now FROM t)
-      -- Attributes that have expired go with a change: where there may be some, they must have been looked at.
-      AND (g.attributes IS NOT NULL OR s.attributes_end > (SELECT now FROM t))
+      AND {lives} > ({now})
     RETURNING s.key, s.version
 ), {told}
 SELECT key, version, (SELECT count(*) FROM told) FROM changed

@@ -1,5 +1,5 @@
 -- The edits that there are most of: state, attributes, an access. As edit.sql, with fewer columns.
-WITH t AS MATERIALIZED ({now}), changed AS (
+WITH changed AS (
     UPDATE {session} AS s SET
         version = g.next,
         born = CASE WHEN g.next & 65535 = 0 AND g.attributes IS NOT NULL THEN g.next ELSE s.born END,
@@ -12,8 +12,7 @@ WITH t AS MATERIALIZED ({now}), changed AS (
                     $10::text[], $11::bigint[], $12::bytea[])
             AS u (key, version, epoch, sets, accessed_at, attributes, attributes_end, kind, schema, snapshot)) AS g
     WHERE s.key = g.key AND s.version = g.version AND (g.epoch IS NULL OR s.epoch = g.epoch)
-      AND s.ends_at > (SELECT now FROM t)
-      AND (g.attributes IS NOT NULL OR s.attributes_end > (SELECT now FROM t))
+      AND {lives} > ({now})
     RETURNING s.key, s.version
 ), {told}
 SELECT key, version, (SELECT count(*) FROM told) FROM changed

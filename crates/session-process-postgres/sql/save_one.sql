@@ -9,6 +9,5 @@ FROM (SELECT $3::bytea AS key, $4::bigint AS version, $5::bigint AS epoch, $6::i
              $8::text AS attributes, $9::bigint AS attributes_end, $10::text AS kind, $11::bigint AS schema,
              $12::bytea AS snapshot) AS g
 WHERE s.key = g.key AND s.version = g.version AND (g.epoch IS NULL OR s.epoch = g.epoch)
-  AND s.ends_at > {clock}
-  AND (g.attributes IS NOT NULL OR s.attributes_end > {clock})
+  AND {lives} > {clock}
 RETURNING s.key, s.version, pg_notify({channel_literal}, $2::text || encode(s.key || int8send(s.version), 'base64'))

@@ -156,6 +156,12 @@ impl Names {
                     accessed,
                 ),
             ),
+            // Until when an edit may be made. Attributes that have expired go with it: where there may be some, they must
+            // have been looked at.
+            (
+                "{lives}",
+                "CASE WHEN g.attributes IS NULL THEN least(s.ends_at, s.attributes_end) ELSE s.ends_at END".to_owned(),
+            ),
             // What a save and an edit set in the same way.
             (
                 "{edited_state}",

@@ -54,7 +54,8 @@ impl<T> Queue<T> {
             state.weight += weight;
             state.waiting.push_back((weight, work));
         }
-        self.there_is_work.notify_one();
+        // The connection that worked last, of those that wait: what it needs is still in the caches.
+        self.there_is_work.notify_last();
         Ok(())
     }
 
