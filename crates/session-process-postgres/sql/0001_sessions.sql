@@ -6,7 +6,7 @@
 -- change of a session needs the sequence hardly ever. 2^47 numbers: 100,000 new sessions a second for 44 years.
 CREATE SEQUENCE {sequence} AS bigint MAXVALUE 140737488355327;
 
--- There is no CHECK: PostgreSQL makes the expression of each anew for every statement that writes a row, which is a
+-- No table has a CHECK: PostgreSQL makes the expression of each anew for every statement that writes a row, which is a
 -- tenth of a lone change. A key of another length is refused where it is read.
 CREATE TABLE {session} (
     -- SHA-256 of the session's id. The id itself is a password and is nowhere in this database.

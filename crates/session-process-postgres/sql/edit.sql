@@ -22,7 +22,7 @@ WITH changed AS (
             AS u (key, version, epoch, new_epoch, sets, user_id, group_id, label, expires_at, idle_timeout,
                   accessed_at, attributes, attributes_end, kind, schema, snapshot)) AS g
     WHERE s.key = g.key AND s.version = g.version AND (g.epoch IS NULL OR s.epoch = g.epoch)
-      AND {lives} > ({now})
+      AND {editable_until} > ({now})
     RETURNING s.key, s.version
 ), {told}
 SELECT key, version, (SELECT count(*) FROM told) FROM changed

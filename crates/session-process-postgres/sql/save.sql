@@ -12,7 +12,7 @@ WITH changed AS (
                     $10::text[], $11::bigint[], $12::bytea[])
             AS u (key, version, epoch, sets, accessed_at, attributes, attributes_end, kind, schema, snapshot)) AS g
     WHERE s.key = g.key AND s.version = g.version AND (g.epoch IS NULL OR s.epoch = g.epoch)
-      AND {lives} > ({now})
+      AND {editable_until} > ({now})
     RETURNING s.key, s.version
 ), {told}
 SELECT key, version, (SELECT count(*) FROM told) FROM changed

@@ -9,5 +9,5 @@ FROM (SELECT $3::bytea AS key, $4::bigint AS version, $5::bigint AS epoch, $6::i
              $8::text AS attributes, $9::bigint AS attributes_end, $10::text AS kind, $11::bigint AS schema,
              $12::bytea AS snapshot) AS g
 WHERE s.key = g.key AND s.version = g.version AND (g.epoch IS NULL OR s.epoch = g.epoch)
-  AND {lives} > {clock}
+  AND {editable_until} > {clock}
 RETURNING s.key, s.version, pg_notify({channel_literal}, $2::text || encode(s.key || int8send(s.version), 'base64'))

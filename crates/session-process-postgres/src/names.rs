@@ -147,6 +147,8 @@ impl Names {
                  idle_timeout, attributes, first_key"
                     .to_owned(),
             ),
+            // A subquery that stands on its own is evaluated once for a statement. A CTE is for those that need the same time
+            // in several places: it adds about a fifth to a lone load.
             ("{now}", concat!("SELECT ", clock!(), " + $1::bigint AS now").to_owned()),
             (
                 "{edited_end}",
@@ -156,10 +158,9 @@ impl Names {
                     accessed,
                 ),
             ),
-            // Until when an edit may be made. Attributes that have expired go with it: where there may be some, they must
-            // have been looked at.
+            // Attributes that have expired go with an edit: where there may be some, they must have been looked at.
             (
-                "{lives}",
+                "{editable_until}",
                 "CASE WHEN g.attributes IS NULL THEN least(s.ends_at, s.attributes_end) ELSE s.ends_at END".to_owned(),
             ),
             // What a save and an edit set in the same way.

@@ -76,7 +76,7 @@ async fn a_store_holds_seven_connections_of_a_pool_and_gives_none_back() {
     let pool = pool(&database, HELD + 1);
     let store = from_pool(&pool).open().await.unwrap();
     assert_eq!(store.staleness_bound(), Some(Duration::from_secs(1)), "it polls");
-    // Which writer a session gets is chance, and when both readers are asked at once, too.
+    // Which writer a session gets is chance, and so is whether the second reader is needed.
     while pool.status().size - pool.status().available < HELD {
         use_all(&store).await;
     }

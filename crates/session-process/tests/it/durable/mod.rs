@@ -28,7 +28,6 @@ use session_process::{
     records::SessionRecords,
     store::{MemoryStore, Record, SessionKey, SessionStore},
 };
-
 use testkit::Gate;
 
 pub(crate) use crate::records::Tricky;
