@@ -1,5 +1,5 @@
 -- New sessions. One that has expired gives way to the new one; what is not returned has a live session under its key.
-WITH t AS MATERIALIZED ({now}), changed AS (
+WITH t AS MATERIALIZED ({now}), created AS (
     INSERT INTO {session} AS s (key, version, born, created_at, accessed_at, expires_at, idle_timeout, ends_at,
         sweep_at, attributes_end, user_id, group_id, label, attributes, snapshot_kind, snapshot_schema, snapshot)
     SELECT g.key, g.first, g.first, t.now, t.now, g.expires_at, g.idle_timeout, {created_end}, {created_end},
@@ -19,5 +19,4 @@ WITH t AS MATERIALIZED ({now}), changed AS (
         snapshot_schema = excluded.snapshot_schema, snapshot = excluded.snapshot
         WHERE s.ends_at <= (SELECT now FROM t)
     RETURNING s.key, s.version
-), {told}
-SELECT key, version, (SELECT count(*) FROM told) FROM changed
+), changed AS (SELECT key, version, {part_of_rows} FROM created), {parts}

@@ -19,10 +19,10 @@ WITH changed AS (
         FROM unnest($3::bytea[], $4::bigint[], $5::bigint[], $6::bigint[], $7::int[], $8::text[], $9::text[],
                     $10::text[], $11::bigint[], $12::bigint[], $13::bigint[], $14::text[], $15::bigint[], $16::text[],
                     $17::bigint[], $18::bytea[])
-            AS u (key, version, epoch, new_epoch, sets, user_id, group_id, label, expires_at, idle_timeout,
-                  accessed_at, attributes, attributes_end, kind, schema, snapshot)) AS g
+            WITH ORDINALITY AS u (key, version, epoch, new_epoch, sets, user_id, group_id, label, expires_at,
+                                  idle_timeout, accessed_at, attributes, attributes_end, kind, schema, snapshot,
+                                  nth)) AS g
     WHERE s.key = g.key AND s.version = g.version AND (g.epoch IS NULL OR s.epoch = g.epoch)
       AND {editable_until} > ({now})
-    RETURNING s.key, s.version
-), {told}
-SELECT key, version, (SELECT count(*) FROM told) FROM changed
+    RETURNING s.key, s.version, {part}
+), {parts}

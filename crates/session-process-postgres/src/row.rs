@@ -67,6 +67,21 @@ pub(crate) fn key(row: &Row, index: usize) -> Result<SessionKey, StoreError> {
         })
 }
 
+/// Keys with a version each, one after the other: how a statement says what it changed.
+pub(crate) fn entries(row: &Row, index: usize) -> Result<impl Iterator<Item = (SessionKey, Version)>, StoreError> {
+    let bytes: &[u8] = get(row, index)?;
+    let (entries, []) = bytes.as_chunks::<40>() else {
+        return Err(StoreError::Corrupt {
+            what: format!("{} bytes of keys and versions", bytes.len()),
+        });
+    };
+    Ok(entries.iter().map(|entry| {
+        let (key, version) = entry.split_first_chunk().expect("40 bytes");
+        let version = u64::from_be_bytes(version.try_into().expect("8 bytes"));
+        (SessionKey::from_bytes(*key), Version(version))
+    }))
+}
+
 pub(crate) fn version(row: &Row, index: usize) -> Result<Version, StoreError> {
     Ok(Version(get::<i64>(row, index)?.cast_unsigned()))
 }

@@ -105,7 +105,7 @@ impl EditRow {
     }
 
     fn is_save(&self) -> bool {
-        self.sets & !SNAPSHOT == 0 && self.new_epoch.is_none()
+        self.sets & !SNAPSHOT == 0 && self.new_epoch.is_none() && !judge::draws_a_number(self.version)
     }
 }
 
@@ -366,14 +366,14 @@ pub(super) async fn run(
     let mut written = Written::default();
     for (rows, gone) in [(deleted?, true), (created?, false), (saved?, false), (edited?, false)] {
         for row in &rows {
-            let both = row::key(row, 0).and_then(|key| Ok((key, row::version(row, 1)?)));
-            let (key, version) = both.map_err(Failed::Otherwise)?;
-            written.versions.insert(key, version);
-            written.notices.push(if gone {
-                Notice::Removed { key, version }
-            } else {
-                Notice::Changed { key, version }
-            });
+            for (key, version) in row::entries(row, 0).map_err(Failed::Otherwise)? {
+                written.versions.insert(key, version);
+                written.notices.push(if gone {
+                    Notice::Removed { key, version }
+                } else {
+                    Notice::Changed { key, version }
+                });
+            }
         }
     }
     Ok(written)
@@ -389,8 +389,8 @@ async fn deletes(
         return Ok(Vec::new());
     }
     let keys: Vec<&[u8]> = rows.iter().map(|(key, ..)| &key.as_bytes()[..]).collect();
-    let versions: Vec<Option<i64>> = rows.iter().map(|(_, version, _)| *version).collect();
-    let epochs: Vec<Option<i64>> = rows.iter().map(|(.., epoch)| *epoch).collect();
+    let versions = sparse(rows.iter().map(|(_, version, _)| *version));
+    let epochs = sparse(rows.iter().map(|(.., epoch)| *epoch));
     client
         .query(statement, &[&heads.shift, &heads.removed, &keys, &versions, &epochs])
         .await
@@ -406,11 +406,11 @@ async fn creates(
         return Ok(Vec::new());
     }
     let keys: Vec<&[u8]> = rows.iter().map(|row| &row.key.as_bytes()[..]).collect();
-    let users: Vec<_> = rows.iter().map(|row| row.user_id.as_deref()).collect();
-    let groups: Vec<_> = rows.iter().map(|row| row.group_id.as_deref()).collect();
-    let labels: Vec<_> = rows.iter().map(|row| row.label.as_deref()).collect();
-    let expires: Vec<_> = rows.iter().map(|row| row.expires_at).collect();
-    let idle: Vec<_> = rows.iter().map(|row| row.idle_timeout).collect();
+    let users = sparse(rows.iter().map(|row| row.user_id.as_deref()));
+    let groups = sparse(rows.iter().map(|row| row.group_id.as_deref()));
+    let labels = sparse(rows.iter().map(|row| row.label.as_deref()));
+    let expires = sparse(rows.iter().map(|row| row.expires_at));
+    let idle = sparse(rows.iter().map(|row| row.idle_timeout));
     let attributes: Vec<_> = rows.iter().map(|row| row.attributes.text.as_str()).collect();
     let ends: Vec<_> = rows.iter().map(|row| row.attributes.end).collect();
     let snapshots = Snapshots::of(rows.iter().map(|row| row.snapshot.as_ref()));
@@ -444,9 +444,7 @@ async fn saves(
 ) -> Result<Vec<Row>, Error> {
     match rows {
         [] => return Ok(Vec::new()),
-        [(key, row)] if !judge::draws_a_number(row.version) => {
-            return save_one(client, &statements.save_one, key, row, heads).await;
-        }
+        [(key, row)] => return save_one(client, &statements.save_one, key, row, heads).await,
         _ => {}
     }
     let columns = Columns::of(rows);
@@ -504,12 +502,12 @@ async fn edits(
     }
     let columns = Columns::of(rows);
     let rows = || rows.iter().map(|(_, row)| row);
-    let new_epochs: Vec<_> = rows().map(|row| row.new_epoch).collect();
-    let users: Vec<_> = rows().map(|row| row.user_id.as_deref()).collect();
-    let groups: Vec<_> = rows().map(|row| row.group_id.as_deref()).collect();
-    let labels: Vec<_> = rows().map(|row| row.label.as_deref()).collect();
-    let expires: Vec<_> = rows().map(|row| row.expires_at).collect();
-    let idle: Vec<_> = rows().map(|row| row.idle_timeout).collect();
+    let new_epochs = sparse(rows().map(|row| row.new_epoch));
+    let users = sparse(rows().map(|row| row.user_id.as_deref()));
+    let groups = sparse(rows().map(|row| row.group_id.as_deref()));
+    let labels = sparse(rows().map(|row| row.label.as_deref()));
+    let expires = sparse(rows().map(|row| row.expires_at));
+    let idle = sparse(rows().map(|row| row.idle_timeout));
     let parameters: &[&(dyn ToSql + Sync)] = &[
         &heads.shift,
         &heads.changed,
@@ -537,11 +535,11 @@ async fn edits(
 struct Columns<'a> {
     keys: Vec<&'a [u8]>,
     versions: Vec<i64>,
-    epochs: Vec<Option<i64>>,
+    epochs: Sparse<i64>,
     sets: Vec<i32>,
-    accessed: Vec<Option<i64>>,
-    attributes: Vec<Option<&'a str>>,
-    ends: Vec<Option<i64>>,
+    accessed: Sparse<i64>,
+    attributes: Sparse<&'a str>,
+    ends: Sparse<i64>,
     snapshots: Snapshots<'a>,
 }
 
@@ -552,33 +550,38 @@ impl<'a> Columns<'a> {
         Self {
             keys: all.iter().map(|(key, _)| &key.as_bytes()[..]).collect(),
             versions: rows().map(|row| row.version).collect(),
-            epochs: rows().map(|row| row.epoch).collect(),
+            epochs: sparse(rows().map(|row| row.epoch)),
             sets: rows().map(|row| row.sets).collect(),
-            accessed: rows().map(|row| row.accessed_at).collect(),
-            attributes: rows()
-                .map(|row| column(row).map(|column| column.text.as_str()))
-                .collect(),
-            ends: rows().map(|row| column(row).map(|column| column.end)).collect(),
+            accessed: sparse(rows().map(|row| row.accessed_at)),
+            attributes: sparse(rows().map(|row| column(row).map(|column| column.text.as_str()))),
+            ends: sparse(rows().map(|row| column(row).map(|column| column.end))),
             snapshots: Snapshots::of(rows().map(|row| row.snapshot.as_ref())),
         }
     }
 }
 
-#[derive(Default)]
 struct Snapshots<'a> {
-    kinds: Vec<Option<&'a str>>,
-    schemas: Vec<Option<i64>>,
-    bytes: Vec<Option<&'a [u8]>>,
+    kinds: Sparse<&'a str>,
+    schemas: Sparse<i64>,
+    bytes: Sparse<&'a [u8]>,
 }
 
 impl<'a> Snapshots<'a> {
-    fn of(snapshots: impl Iterator<Item = Option<&'a Snapshot>>) -> Self {
-        let mut all = Self::default();
-        for snapshot in snapshots {
-            all.kinds.push(snapshot.map(|snapshot| &*snapshot.kind));
-            all.schemas.push(snapshot.map(|snapshot| i64::from(snapshot.schema)));
-            all.bytes.push(snapshot.map(|snapshot| &*snapshot.bytes));
+    fn of(snapshots: impl Iterator<Item = Option<&'a Snapshot>> + Clone) -> Self {
+        let each = || snapshots.clone();
+        Self {
+            kinds: sparse(each().map(|snapshot| snapshot.map(|snapshot| &*snapshot.kind))),
+            schemas: sparse(each().map(|snapshot| snapshot.map(|snapshot| i64::from(snapshot.schema)))),
+            bytes: sparse(each().map(|snapshot| snapshot.map(|snapshot| &*snapshot.bytes))),
         }
-        all
     }
+}
+
+/// A column of which most batches have nothing.
+type Sparse<T> = Option<Vec<Option<T>>>;
+
+/// No array at all where each of its values would be NULL: `unnest` fills the column with NULL by itself, and nothing is
+/// sent, read and unfolded.
+fn sparse<T>(values: impl Iterator<Item = Option<T>> + Clone) -> Sparse<T> {
+    values.clone().any(|value| value.is_some()).then(|| values.collect())
 }
