@@ -1,9 +1,12 @@
--- A session moves to another key. Its row was locked, and what has expired under that key was taken away.
+-- Sessions move to other keys. Their rows were locked, and what has expired under those keys was taken away.
 WITH changed AS (
-    UPDATE {session} AS s SET key = $3::bytea, first_key = coalesce(s.first_key, s.key),
-        version = nextval({sequence_literal}) << 16 WHERE key = $2::bytea
-    RETURNING s.key, s.version
-), {told1}, gone AS (
-    SELECT pg_notify({channel_literal}, $4::text || encode($2 || int8send($5::bigint) || $3, 'base64'))
-)
-SELECT key, version, (SELECT count(*) FROM told), (SELECT count(*) FROM gone) FROM changed
+    UPDATE {session} AS s SET key = g.new_key, first_key = coalesce(s.first_key, s.key),
+        version = nextval({sequence_literal}) << 16
+    FROM unnest($3::bytea[], $4::bytea[], $5::bigint[]) WITH ORDINALITY AS g (key, new_key, version, nth)
+    WHERE s.key = g.key
+    RETURNING s.key, s.version, {part}, g.key AS old_key, g.version AS old_version, g.nth
+), moved AS (
+    SELECT pg_notify({channel_literal},
+                     $1::text || encode(string_agg(old_key || int8send(old_version) || key, ''::bytea), 'base64'))
+    FROM changed GROUP BY (nth - 1) / {moves_together}
+), {parts}, (SELECT count(*) FROM moved) AS told

@@ -131,7 +131,7 @@ impl Builder {
             queue_bytes: 64 << 20,
             recent_bytes: 16 << 20,
             timeout: Duration::from_secs(5),
-            lock_timeout: Duration::from_secs(1),
+            lock_timeout: Duration::from_secs(2),
             coherence: None,
             pooled: false,
             shift: Arc::default(),
@@ -196,8 +196,9 @@ impl Builder {
         self
     }
 
-    /// How long somebody else may keep a row locked, before the changes of that session fail (those of the others go
-    /// on). 1 s; the store itself holds locks for milliseconds.
+    /// How long somebody else may keep a row locked, before the changes of that session fail; those of the others are
+    /// written then without them. 2 s: more than the second after which PostgreSQL looks for a deadlock, which is
+    /// tried again and no error. The store itself holds locks for milliseconds.
     pub fn lock_timeout(mut self, timeout: Duration) -> Self {
         self.lock_timeout = timeout;
         self

@@ -179,7 +179,7 @@ impl Batch {
     }
 
     /// In the order of the keys: so all nodes lock rows in one order.
-    fn sort(&mut self) {
+    pub(super) fn sort(&mut self) {
         self.saves.sort_unstable_by_key(|(key, _)| *key);
         self.edits.sort_unstable_by_key(|(key, _)| *key);
         self.creates.sort_unstable_by_key(|row| row.key);
@@ -245,10 +245,11 @@ impl Writer {
             }
             judged_before = true;
         }
-        if open.is_empty() {
-            return Ok(());
+        // Theirs alone: what came with them is written.
+        for index in open {
+            group.fail_change(index, StoreError::Overloaded);
         }
-        Err(StoreError::Overloaded)
+        Ok(())
     }
 
     /// Puts the change into the batch, if the statement's `WHERE` is judge enough or what is known of the record is.

@@ -1,8 +1,8 @@
 //! [`Group`]: the changes of several callers, and what became of them; and the rounds in which they are written.
 
-use std::collections::{HashSet, VecDeque};
+use std::{collections::HashSet, ops::Range};
 
-use session_process::store::{Change, Fence, Op, Outcome, OwnerText, StoreError};
+use session_process::store::{Change, Fence, Op, Outcome, OwnerText, SessionKey, StoreError};
 
 use super::{Reply, Writer};
 
@@ -10,8 +10,14 @@ use super::{Reply, Writer};
 pub(super) struct Group {
     changes: Vec<Option<Change>>,
     outcomes: Vec<Option<Outcome>>,
-    /// How many of them belong to each call, in its order.
-    calls: Vec<(usize, Option<Reply<Vec<Outcome>>>)>,
+    calls: Vec<Call>,
+}
+
+struct Call {
+    /// Its changes.
+    range: Range<usize>,
+    /// `None`: it was answered.
+    reply: Option<Reply<Vec<Outcome>>>,
 }
 
 impl Group {
@@ -22,8 +28,12 @@ impl Group {
             calls: Vec::with_capacity(commits.len()),
         };
         for (changes, reply) in commits {
-            group.calls.push((changes.len(), Some(reply)));
+            let first = group.changes.len();
             group.changes.extend(changes.into_iter().map(Some));
+            group.calls.push(Call {
+                range: first..group.changes.len(),
+                reply: Some(reply),
+            });
         }
         group.outcomes.resize_with(group.changes.len(), || None);
         group
@@ -41,57 +51,55 @@ impl Group {
         self.outcomes[index] = Some(outcome);
     }
 
-    fn range(&self, call: usize) -> std::ops::Range<usize> {
-        let begin = self.calls[..call].iter().map(|(count, _)| count).sum();
-        begin..begin + self.calls[call].0
+    /// Which changes of these calls are open, in their order.
+    pub(super) fn open(&self, calls: Range<usize>) -> Vec<usize> {
+        let calls = self.calls[calls].iter().filter(|call| call.reply.is_some());
+        calls
+            .flat_map(|call| call.range.clone())
+            .filter(|index| self.outcomes[*index].is_none())
+            .collect()
     }
 
-    /// Which are open, in their order.
-    fn open(&self, call: Option<usize>) -> Vec<usize> {
-        let range = call.map_or(0..self.changes.len(), |call| self.range(call));
-        range.filter(|index| self.outcomes[*index].is_none()).collect()
+    /// Answers these calls: those that are complete with their outcomes, the others with the error.
+    pub(super) fn fail(&mut self, calls: Range<usize>, error: &StoreError) {
+        for call in calls {
+            self.send(call, || error.clone());
+        }
     }
 
-    /// Answers every call: those that are complete with their outcomes, the others with the error.
-    pub(super) fn fail(mut self, error: &StoreError) {
-        self.send(|| error.clone());
-    }
-
-    pub(super) fn fail_call(&mut self, call: usize, error: StoreError) {
-        if let Some(reply) = self.calls[call].1.take() {
+    /// Answers the call that the change belongs to, which is given up.
+    pub(super) fn fail_change(&mut self, index: usize, error: StoreError) {
+        let call = self.calls.partition_point(|call| call.range.end <= index);
+        if let Some(reply) = self.calls[call].reply.take() {
             let _ = reply.send(Err(error));
         }
     }
 
     pub(super) fn answer(mut self) {
-        self.send(|| StoreError::failed("commit", "a change was left out; this is an error of the store"));
+        let left_out = || StoreError::failed("commit", "a change was left out; this is an error of the store");
+        for call in 0..self.calls.len() {
+            self.send(call, left_out);
+        }
     }
 
-    fn send(&mut self, error: impl Fn() -> StoreError) {
-        let mut outcomes = std::mem::take(&mut self.outcomes).into_iter();
-        for (count, reply) in &mut self.calls {
-            let own: Option<Vec<Outcome>> = outcomes.by_ref().take(*count).collect::<Vec<_>>().into_iter().collect();
-            if let Some(reply) = reply.take() {
-                let _ = reply.send(own.ok_or_else(&error));
-            }
+    fn send(&mut self, call: usize, error: impl Fn() -> StoreError) {
+        let call = &mut self.calls[call];
+        if let Some(reply) = call.reply.take() {
+            let outcomes = self.outcomes[call.range.clone()].iter_mut().map(Option::take);
+            let _ = reply.send(outcomes.collect::<Option<Vec<Outcome>>>().ok_or_else(error));
         }
     }
 }
 
 impl Writer {
-    /// Writes what is open: of each key one change a round.
-    pub(super) async fn rounds(&mut self, group: &mut Group, call: Option<usize>) -> Result<(), StoreError> {
-        let mut open = VecDeque::from(group.open(call));
+    /// Writes what is open of these calls: of each key one change a round.
+    pub(super) async fn rounds(&mut self, group: &mut Group, calls: Range<usize>) -> Result<(), StoreError> {
+        let mut open = group.open(calls);
         while !open.is_empty() {
-            // A rotation concerns two keys: what comes before it is done first, what comes after it afterwards.
-            let rotation = open
-                .iter()
-                .position(|index| matches!(group.change(*index).op, Op::Rotate(_)));
-            let before: Vec<usize> = open.drain(..rotation.unwrap_or(open.len())).collect();
-            self.without_rotations(group, before).await?;
-            if let Some(index) = open.pop_front() {
-                self.rotate(group, index).await?;
-            }
+            let (plain, rotations, later) = in_order(group, open);
+            self.without_rotations(group, plain).await?;
+            self.rotate(group, &rotations).await?;
+            open = later;
         }
         Ok(())
     }
@@ -116,11 +124,46 @@ impl Writer {
                 }
                 false
             });
-            self.plain(group, plain).await?;
+            let limit = self.link.connector.timeout;
+            let done = tokio::time::timeout(limit, self.plain(group, plain)).await;
+            done.unwrap_or_else(|_| Err(self.too_late()))?;
             self.guarded(group, guarded).await?;
         }
         Ok(())
     }
+}
+
+/// What can be done first, the rotations that can follow it, and what has to wait for those: it concerns one of their
+/// keys and came later.
+fn in_order(group: &Group, open: Vec<usize>) -> (Vec<usize>, Vec<usize>, Vec<usize>) {
+    let is_rotation = |index: &usize| matches!(group.change(*index).op, Op::Rotate(_));
+    if !open.iter().any(is_rotation) {
+        return (open, Vec::new(), Vec::new());
+    }
+    let (mut plain, mut rotations, mut later) = (Vec::new(), Vec::new(), Vec::new());
+    let mut taken = HashSet::new();
+    for index in open {
+        let waits = keys(group.change(index)).any(|key| taken.contains(&key));
+        if waits || is_rotation(&index) {
+            taken.extend(keys(group.change(index)));
+        }
+        match (waits, is_rotation(&index)) {
+            (true, _) => &mut later,
+            (false, true) => &mut rotations,
+            (false, false) => &mut plain,
+        }
+        .push(index);
+    }
+    (plain, rotations, later)
+}
+
+/// The keys that a change concerns: one, or two.
+pub(super) fn keys(change: &Change) -> impl Iterator<Item = SessionKey> {
+    let to = match &change.op {
+        Op::Rotate(to) => Some(*to),
+        _ => None,
+    };
+    std::iter::once(change.key).chain(to)
 }
 
 /// The lock under which a change is made.

@@ -13,29 +13,40 @@ use session_process::store::{
 use tokio_postgres::Row;
 
 use super::{
-    Group, Writer,
+    Group, Statements, Writer,
     batch::{Batch, Failed, Heads, records, run},
     group::{fence, limit},
     judge,
 };
-use crate::row;
+use crate::{connection::Client, row};
 
 /// How often it is tried again because somebody changed what was to be evicted.
 const ATTEMPTS: usize = 50;
 
+/// Sessions that have to go, so that there is room for a new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Victims {
+    /// Unless somebody changes them meanwhile.
+    AsTheyWere,
+    /// Nobody can change them meanwhile.
+    Held,
+}
+
 impl Writer {
     /// Changes that have to be counted or are fenced, each key and each user once.
     pub(super) async fn guarded(&mut self, group: &mut Group, open: Vec<usize>) -> Result<(), StoreError> {
-        if open.is_empty() || self.attempt(group, &open).await? {
+        if open.is_empty() || self.attempt(group, &open, Victims::AsTheyWere).await? {
             return Ok(());
         }
-        // What is in its own way (one evicts what the other changes) goes one by one.
+        // What is in its own way (one evicts what the other changes) goes one by one; and who is to go is held, or one
+        // that is changed all the time would never go.
         for index in open {
             let mut attempts = 0;
-            while !self.attempt(group, &[index]).await? {
+            while !self.attempt(group, &[index], Victims::Held).await? {
                 attempts += 1;
                 if attempts == ATTEMPTS {
-                    return Err(StoreError::Overloaded);
+                    group.fail_change(index, StoreError::Overloaded);
+                    break;
                 }
             }
         }
@@ -43,8 +54,10 @@ impl Writer {
     }
 
     /// `false`: somebody was in the way, and nothing was changed.
-    async fn attempt(&mut self, group: &mut Group, open: &[usize]) -> Result<bool, StoreError> {
-        match self.try_guarded(group, open).await {
+    async fn attempt(&mut self, group: &mut Group, open: &[usize], victims: Victims) -> Result<bool, StoreError> {
+        let limit = self.link.connector.timeout;
+        let done = tokio::time::timeout(limit, self.try_guarded(group, open, victims)).await;
+        match done.unwrap_or_else(|_| Err(Failed::Otherwise(self.too_late()))) {
             Ok(true) => Ok(true),
             Ok(false) | Err(Failed::Collision(_)) => {
                 self.roll_back().await;
@@ -54,7 +67,7 @@ impl Writer {
         }
     }
 
-    async fn try_guarded(&mut self, group: &mut Group, open: &[usize]) -> Result<bool, Failed> {
+    async fn try_guarded(&mut self, group: &mut Group, open: &[usize], victims: Victims) -> Result<bool, Failed> {
         let connector = std::sync::Arc::clone(&self.link.connector);
         let (shift, now) = (connector.clock.shift(), connector.clock.now());
         let users: Vec<&OwnerText> = open.iter().filter_map(|index| limit(group.change(*index))).collect();
@@ -124,18 +137,26 @@ impl Writer {
             match room {
                 Err(conflict) => outcomes.push((*index, Err(conflict))),
                 Ok(evicted) => {
-                    for removed in &evicted {
-                        let expect = Expect {
-                            version: Some(removed.version),
-                            epoch: None,
-                        };
-                        evictions.delete(removed.key, expect);
-                    }
                     let _ = judge::by_record(change, record, &mut batch, now)?;
                     writes.push((*index, change.key, evicted));
                 }
             }
         }
+        if victims == Victims::Held {
+            let evicted = writes.iter_mut().flat_map(|(.., evicted)| evicted);
+            if !hold(client, statements, shift, evicted).await? {
+                return Ok(false);
+            }
+        }
+        for removed in writes.iter().flat_map(|(.., evicted)| evicted) {
+            let expect = Expect {
+                version: Some(removed.version),
+                epoch: None,
+            };
+            evictions.delete(removed.key, expect);
+        }
+        evictions.sort();
+        batch.sort();
         let heads = Heads {
             shift,
             changed: &self.changed,
@@ -163,6 +184,36 @@ impl Writer {
         self.notices.tell(notices);
         Ok(true)
     }
+}
+
+/// Locks the rows of these sessions, in the order of their keys, and sees what versions they have now. `false`: one of
+/// them is gone.
+async fn hold<'a>(
+    client: &Client,
+    statements: &Statements,
+    shift: i64,
+    victims: impl Iterator<Item = &'a mut Removed>,
+) -> Result<bool, Failed> {
+    let victims: Vec<&mut Removed> = victims.collect();
+    if victims.is_empty() {
+        return Ok(true);
+    }
+    let keys: Vec<&[u8]> = victims.iter().map(|removed| &removed.key.as_bytes()[..]).collect();
+    let rows = client.query(&statements.both, &[&shift, &keys]).await?;
+    let mut held = HashMap::new();
+    for row in &rows {
+        let live: bool = row::get(row, 3)?;
+        if live {
+            held.insert(row::key(row, 0)?, row::version(row, 1)?);
+        }
+    }
+    for removed in victims {
+        match held.get(&removed.key) {
+            Some(version) => removed.version = *version,
+            None => return Ok(false),
+        }
+    }
+    Ok(true)
 }
 
 /// Nothing, where there is nothing to ask for.

@@ -15,22 +15,27 @@ mod judge;
 mod rotate;
 mod touch;
 
-use std::sync::Arc;
+use std::{collections::HashSet, ops::Range, sync::Arc};
 
-use session_process::store::{Change, Outcome, StoreError, Touch};
+use session_process::store::{Change, Outcome, SessionKey, StoreError, Touch};
 use tokio::sync::oneshot;
 
 use self::group::Group;
 use crate::{
     changes::Notices,
     connection::{Client, Connector, Link, Prepared, Statement, prepare},
+    error::store_error,
     listener::{Kind, Node, Own},
     names::Names,
     queue::{Queue, Serves},
+    row,
 };
 
 /// Pieces of work that go together at most: a bound on how long the first of them waits for the last.
 const TOGETHER: usize = 1024;
+
+/// How often what took too long is tried again in halves, where no row is to blame.
+const PATIENCE: usize = 3;
 
 pub(crate) type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
 
@@ -53,26 +58,29 @@ pub(crate) struct Statements {
     lock: Statement,
     take_away: Statement,
     fence: Statement,
+    held: Statement,
 }
 
 impl Prepared for Statements {
     async fn prepare(client: &Client, names: &Names) -> Result<Self, tokio_postgres::Error> {
         let prepare = |sql| prepare(client, names, sql);
-        let (save, save_one, edit, create, delete, touch, load, of_users, both, rotate, lock, take_away, fence) = tokio::try_join!(
-            prepare(include_str!("../../sql/save.sql")),
-            prepare(include_str!("../../sql/save_one.sql")),
-            prepare(include_str!("../../sql/edit.sql")),
-            prepare(include_str!("../../sql/create.sql")),
-            prepare(include_str!("../../sql/delete.sql")),
-            prepare(include_str!("../../sql/touch.sql")),
-            prepare(include_str!("../../sql/load.sql")),
-            prepare(include_str!("../../sql/of_users.sql")),
-            prepare(include_str!("../../sql/both.sql")),
-            prepare(include_str!("../../sql/rotate.sql")),
-            prepare("SELECT pg_advisory_xact_lock(g.key) FROM unnest($1::bigint[]) AS g (key)"),
-            prepare("DELETE FROM {session} WHERE key = $1::bytea"),
-            prepare(include_str!("../../sql/lock_fence.sql")),
-        )?;
+        let (save, save_one, edit, create, delete, touch, load, of_users, both, rotate, lock, take_away, fence, held) =
+            tokio::try_join!(
+                prepare(include_str!("../../sql/save.sql")),
+                prepare(include_str!("../../sql/save_one.sql")),
+                prepare(include_str!("../../sql/edit.sql")),
+                prepare(include_str!("../../sql/create.sql")),
+                prepare(include_str!("../../sql/delete.sql")),
+                prepare(include_str!("../../sql/touch.sql")),
+                prepare(include_str!("../../sql/load.sql")),
+                prepare(include_str!("../../sql/of_users.sql")),
+                prepare(include_str!("../../sql/both.sql")),
+                prepare(include_str!("../../sql/rotate.sql")),
+                prepare("SELECT pg_advisory_xact_lock(g.key) FROM unnest($1::bigint[]) AS g (key)"),
+                prepare("DELETE FROM {session} WHERE key = ANY($1::bytea[])"),
+                prepare(include_str!("../../sql/lock_fence.sql")),
+                prepare(include_str!("../../sql/held.sql")),
+            )?;
         Ok(Self {
             save,
             save_one,
@@ -87,6 +95,7 @@ impl Prepared for Statements {
             lock,
             take_away,
             fence,
+            held,
         })
     }
 }
@@ -147,42 +156,79 @@ impl Writer {
             return;
         }
         let mut group = Group::new(commits);
-        match self.group(&mut group, None).await {
-            Ok(()) => {}
-            // The database's affair, and nobody's change is at fault.
-            Err(error @ (StoreError::Unavailable { .. } | StoreError::Overloaded)) => return group.fail(&error),
-            // The database hangs: to ask for each of them again would take as long once more.
-            Err(error) if self.link.is_down() => return group.fail(&error),
-            Err(error) if group.calls() == 1 => return group.fail(&error),
-            // One of them is at fault, or waits for somebody's lock.
-            Err(_) => {
-                for call in 0..group.calls() {
-                    if let Err(error) = self.group(&mut group, Some(call)).await {
-                        group.fail_call(call, error);
+        let mut patience = PATIENCE;
+        // What is to be written together. Where that fails by the fault of some, the others are written without them:
+        // halves of it, and halves of those. In their order, so that the changes of one key keep theirs.
+        let mut waiting = vec![0..group.calls()];
+        while let Some(calls) = waiting.pop() {
+            let Err(error) = self.group(&mut group, calls.clone()).await else {
+                continue;
+            };
+            let all = calls.start..group.calls();
+            match error {
+                // The database's affair, and nobody's change is at fault; or it hangs, and to ask for each of them
+                // again would take as long once more.
+                StoreError::Unavailable { .. } | StoreError::Overloaded => group.fail(all, &error),
+                _ if self.link.is_down() => group.fail(all, &error),
+                _ if calls.len() == 1 => group.fail(calls, &error),
+                // Somebody's lock, probably. Those who wait for it have waited for as long as they may.
+                StoreError::Timeout { .. } => match self.fail_held(&mut group, calls.clone()).await {
+                    Ok(true) => waiting.push(calls),
+                    Ok(false) if patience > 0 => {
+                        patience -= 1;
+                        waiting.extend(halves(calls));
                     }
-                }
+                    // Somebody holds the whole table, it may be, and there are others who wait behind these.
+                    Ok(false) => group.fail(all, &error),
+                    Err(error) => group.fail(all, &error),
+                },
+                _ => waiting.extend(halves(calls)),
             }
         }
         group.answer();
     }
 
-    /// All of the group that is open, or of one call in it.
-    async fn group(&mut self, group: &mut Group, call: Option<usize>) -> Result<(), StoreError> {
+    /// What is open of these calls.
+    async fn group(&mut self, group: &mut Group, calls: Range<usize>) -> Result<(), StoreError> {
+        let done = self.rounds(group, calls).await;
+        if done.is_err() {
+            self.in_doubt();
+            // It may be in the midst of a transaction.
+            self.roll_back().await;
+        }
+        done
+    }
+
+    /// Fails what concerns sessions whose rows somebody else holds. `false`: there is no such thing.
+    async fn fail_held(&mut self, group: &mut Group, calls: Range<usize>) -> Result<bool, StoreError> {
+        let open = group.open(calls);
         let limit = self.link.connector.timeout;
-        match tokio::time::timeout(limit, self.rounds(group, call)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) => {
-                self.in_doubt();
-                // It may be in the midst of a transaction.
-                self.roll_back().await;
-                Err(error)
-            }
-            Err(_) => {
-                self.in_doubt();
-                self.link.give_up();
-                Err(StoreError::Timeout { context: "commit" })
+        let held = tokio::time::timeout(limit, self.held(group, &open)).await;
+        let held = held.unwrap_or_else(|_| Err(self.too_late()))?;
+        for index in open {
+            if group::keys(group.change(index)).any(|key| held.contains(&key)) {
+                group.fail_change(index, StoreError::Timeout { context: "commit" });
             }
         }
+        Ok(!held.is_empty())
+    }
+
+    async fn held(&mut self, group: &Group, open: &[usize]) -> Result<HashSet<SessionKey>, StoreError> {
+        let keys: Vec<SessionKey> = open
+            .iter()
+            .flat_map(|index| group::keys(group.change(*index)))
+            .collect();
+        let keys: Vec<&[u8]> = keys.iter().map(|key| &key.as_bytes()[..]).collect();
+        let (client, statements) = self.link.ready().await?;
+        let rows = client.query(&statements.held, &[&keys]).await;
+        let rows = rows.map_err(|error| store_error("commit", error))?;
+        rows.iter().map(|row| row::key(row, 0)).collect()
+    }
+
+    /// What was asked took too long.
+    fn too_late(&mut self) -> StoreError {
+        self.link.give_up();
+        StoreError::Timeout { context: "commit" }
     }
 
     async fn roll_back(&mut self) {
@@ -198,4 +244,10 @@ impl Writer {
             self.link.give_up();
         }
     }
+}
+
+/// The second half, and the first, which is to be taken first.
+fn halves(calls: Range<usize>) -> [Range<usize>; 2] {
+    let half = calls.start + calls.len() / 2;
+    [half..calls.end, calls.start..half]
 }

@@ -119,8 +119,6 @@ fn limited(n: u8) -> Vec<session_process::store::Change> {
 async fn a_deadlock_is_tried_again() {
     let fresh = fresh().await;
     let store = Builder::from_config(fresh.database.config())
-        .lock_timeout(Duration::from_secs(10))
-        .timeout(Duration::from_secs(20))
         .writers(NonZeroUsize::MIN)
         .open()
         .await

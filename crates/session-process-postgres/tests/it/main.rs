@@ -7,6 +7,7 @@ mod crash;
 mod failures;
 mod faults;
 mod gopgsession;
+mod groups;
 mod health;
 mod locks;
 mod network;
