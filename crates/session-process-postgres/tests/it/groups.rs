@@ -12,7 +12,10 @@ use session_process::store::{
 use session_process_postgres::{Builder, PostgresStore};
 use tokio::task::JoinSet;
 
-use crate::support::{Fresh, apply, change, fresh};
+use crate::{
+    failures::obstruct,
+    support::{Fresh, apply, change, fresh},
+};
 
 fn key(n: u16) -> SessionKey {
     let mut bytes = [0; 32];
@@ -191,7 +194,10 @@ async fn a_session_that_is_changed_all_the_time_can_be_evicted() {
         }))
     };
     apply(&fresh.store, change(key(0), create())).await.unwrap();
-    for n in 0..20 {
+    // So that somebody has the row at almost any time.
+    let client = fresh.database.connect().await;
+    obstruct(&client, "IF TG_OP = 'UPDATE' THEN PERFORM pg_sleep(0.05); END IF;").await;
+    for n in 0..2 {
         let mut savers = JoinSet::new();
         for _ in 0..8 {
             let other = other.clone();
