@@ -9,6 +9,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use session_process::store::{Owner, Record, SessionKey, StoreError};
 use tokio::sync::{oneshot, watch};
+use tokio_postgres::Row;
 
 use crate::{
     connection::{Client, Connector, Link, Prepared, Statement, prepare},
@@ -126,6 +127,7 @@ impl Drop for Place {
 pub(crate) async fn run(connector: Arc<Connector>, queue: Arc<Queue<Read>>, mut place: Place) {
     let _serves = Serves(&queue);
     let mut link = Link::<Statements>::new(connector);
+    let mut portion = Portion::default();
     while let Some(reads) = next(&mut link, &queue, &mut place).await {
         let mut loads = Vec::new();
         for read in reads {
@@ -143,8 +145,12 @@ pub(crate) async fn run(connector: Arc<Connector>, queue: Arc<Queue<Read>>, mut 
                 _ => {}
             }
         }
-        if let Err((loads, error)) = together(&mut link, loads).await {
-            for (keys, reply) in loads {
+        while !loads.is_empty() {
+            let some = portion.of(&mut loads);
+            let Err((failed, error)) = together(&mut link, some, &mut portion).await else {
+                continue;
+            };
+            for (keys, reply) in failed {
                 let read = Read::Load(keys, reply);
                 if link.is_away() {
                     pass_on(read, error.clone(), &queue, &mut place);
@@ -194,15 +200,51 @@ type Loads = Vec<(
     oneshot::Sender<Result<Vec<Option<Record>>, StoreError>>,
 )>;
 
-/// Answers them all; or none, and why.
-async fn together(link: &mut Link<Statements>, loads: Loads) -> Result<(), (Loads, StoreError)> {
-    if loads.is_empty() {
-        return Ok(());
+/// How many records are asked for at once. How large they are is known afterwards only, so there are few at first.
+#[derive(Debug)]
+struct Portion {
+    keys: usize,
+}
+
+impl Portion {
+    /// Bytes that an answer should have at most: its rows are in memory together.
+    const BYTES: usize = 16 << 20;
+    /// The most keys, however small the records were: the next may be large. More would save nothing that counts.
+    const KEYS: usize = 512;
+
+    /// Those that are asked for next: one caller's in any case.
+    fn of(&self, loads: &mut Loads) -> Loads {
+        let mut keys = 0;
+        let count = loads.iter().take_while(|(more, _)| {
+            keys += more.len();
+            keys <= self.keys
+        });
+        let count = count.count().max(1);
+        loads.drain(..count).collect()
     }
+
+    /// So many bytes came for so many keys.
+    fn learn(&mut self, keys: usize, bytes: usize) {
+        if bytes > Self::BYTES {
+            self.keys = (keys.saturating_mul(Self::BYTES) / bytes).max(1);
+        } else if keys >= self.keys && bytes <= Self::BYTES / 2 {
+            self.keys = (self.keys * 2).min(Self::KEYS);
+        }
+    }
+}
+
+impl Default for Portion {
+    fn default() -> Self {
+        Self { keys: 64 }
+    }
+}
+
+/// Answers them all; or none, and why.
+async fn together(link: &mut Link<Statements>, loads: Loads, portion: &mut Portion) -> Result<(), (Loads, StoreError)> {
     let mut keys: Vec<SessionKey> = loads.iter().flat_map(|(keys, _)| keys).copied().collect();
     keys.sort_unstable();
     keys.dedup();
-    match again(link, &Keys(&keys)).await {
+    match in_portions(link, &keys, portion).await {
         Ok(mut found) => {
             let repeated = loads.iter().map(|(keys, _)| keys.len()).sum::<usize>() > keys.len();
             for (keys, reply) in loads {
@@ -223,6 +265,27 @@ async fn together(link: &mut Link<Statements>, loads: Loads) -> Result<(), (Load
     }
 }
 
+type Found = HashMap<SessionKey, Result<Record, StoreError>>;
+
+async fn in_portions(
+    link: &mut Link<Statements>,
+    mut keys: &[SessionKey],
+    portion: &mut Portion,
+) -> Result<Found, StoreError> {
+    let mut all = Found::new();
+    while !keys.is_empty() {
+        let (some, rest) = keys.split_at(portion.keys.min(keys.len()));
+        let (found, bytes) = again(link, &Keys(some)).await?;
+        portion.learn(some.len(), bytes);
+        if rest.is_empty() && all.is_empty() {
+            return Ok(found);
+        }
+        all.extend(found);
+        keys = rest;
+    }
+    Ok(all)
+}
+
 /// Something that is asked of the database, and may be asked twice.
 trait Question {
     type Answer;
@@ -233,7 +296,8 @@ trait Question {
 struct Keys<'a>(&'a [SessionKey]);
 
 impl Question for Keys<'_> {
-    type Answer = HashMap<SessionKey, Result<Record, StoreError>>;
+    /// And how many bytes the rows had.
+    type Answer = (Found, usize);
     const CONTEXT: &'static str = "load";
 
     async fn ask(&self, link: &mut Link<Statements>) -> Result<Self::Answer, StoreError> {
@@ -288,10 +352,7 @@ async fn locate(link: &mut Link<Statements>, first_keys: &[SessionKey]) -> Resul
     Ok(first_keys.iter().map(|key| found.get(key).copied()).collect())
 }
 
-async fn load(
-    link: &mut Link<Statements>,
-    keys: &[SessionKey],
-) -> Result<HashMap<SessionKey, Result<Record, StoreError>>, StoreError> {
+async fn load(link: &mut Link<Statements>, keys: &[SessionKey]) -> Result<(Found, usize), StoreError> {
     let shift = link.connector.clock.shift();
     let (client, statements) = link.ready().await?;
     let bytes: Vec<&[u8]> = keys.iter().map(|key| &key.as_bytes()[..]).collect();
@@ -301,12 +362,12 @@ async fn load(
         .map_err(|error| store_error("load", error))?;
     let recent = &link.connector.recent;
     // A row that can't be read is an error for whoever asked for it, and for nobody else.
-    rows.iter()
-        .map(|row| {
-            let record = row::record(row, With::Snapshot).inspect(|record| recent.read(record));
-            Ok((row::key(row, 0)?, record))
-        })
-        .collect()
+    let found = rows.iter().map(|row| {
+        let record = row::record(row, With::Snapshot).inspect(|record| recent.read(record));
+        Ok((row::key(row, 0)?, record))
+    });
+    let bytes = rows.iter().map(Row::raw_size_bytes).sum();
+    Ok((found.collect::<Result<_, StoreError>>()?, bytes))
 }
 
 async fn list(link: &mut Link<Statements>, page: &Page) -> Result<Vec<Record>, StoreError> {
@@ -326,4 +387,44 @@ async fn list(link: &mut Link<Statements>, page: &Page) -> Result<Vec<Record>, S
         .await
         .map_err(|error| store_error("list", error))?;
     rows.iter().map(|row| row::record(row, With::NoSnapshot)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn loads(keys: impl IntoIterator<Item = usize>) -> Loads {
+        let load = |keys| (vec![SessionKey::from_bytes([0; 32]); keys], oneshot::channel().0);
+        keys.into_iter().map(load).collect()
+    }
+
+    #[test]
+    fn small_records_are_asked_for_by_the_hundred_and_large_ones_by_the_few() {
+        let mut portion = Portion::default();
+        for _ in 0..9 {
+            portion.learn(portion.keys, portion.keys * 1_000);
+        }
+        assert_eq!(portion.keys, Portion::KEYS);
+        portion.learn(portion.keys, portion.keys * (1 << 20));
+        assert_eq!(portion.keys, 16, "16 MiB of 1 MiB each");
+        // One by itself says nothing about how many may go together.
+        portion.learn(1, 10 << 20);
+        assert_eq!(portion.keys, 16);
+        portion.learn(16, 16 * 1_000);
+        assert_eq!(portion.keys, 32);
+        portion.learn(32, 200 * Portion::BYTES);
+        assert_eq!(portion.keys, 1);
+    }
+
+    #[test]
+    fn a_portion_is_of_whole_calls_and_of_one_at_least() {
+        let portion = Portion { keys: 10 };
+        let mut waiting = loads([4, 6, 1, 100, 2]);
+        let taken: Vec<Vec<usize>> = std::iter::from_fn(|| {
+            let some = (!waiting.is_empty()).then(|| portion.of(&mut waiting))?;
+            Some(some.iter().map(|(keys, _)| keys.len()).collect())
+        })
+        .collect();
+        assert_eq!(taken, [vec![4, 6], vec![1], vec![100], vec![2]]);
+    }
 }

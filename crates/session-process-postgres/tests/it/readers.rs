@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use session_process::store::{Op, SessionKey, SessionStore};
+use session_process::store::{Create, Op, SessionKey, SessionStore, Snapshot};
 use session_process_postgres::{Builder, Coherence};
 use testkit::postgres::Server;
+use tokio::task::JoinSet;
 
-use crate::support::{apply, change};
+use crate::support::{apply, change, fresh};
 
 /// Also: a reader comes back by itself, without anybody who asks for something in vain before.
 #[tokio::test(flavor = "multi_thread")]
@@ -58,6 +59,43 @@ async fn a_reader_that_gets_no_connection_leaves_the_reads_to_the_other() {
         // By itself: nobody asks for anything.
         while admin.query(readers, &[]).await.unwrap().len() < 2 {
             tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+/// 30 MiB, which is more than one answer should have.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_large_records_are_loaded_in_portions_each_by_whom_it_was_asked_for() {
+    let fresh = fresh().await;
+    let keys: Vec<SessionKey> = (0..120).map(|n| SessionKey::from_bytes([n; 32])).collect();
+    let bytes = |key: &SessionKey| vec![key.as_bytes()[0]; 256 << 10];
+    for some in keys.chunks(10) {
+        let create = |key: &SessionKey| {
+            let snapshot = Snapshot {
+                kind: "large".into(),
+                schema: 1,
+                bytes: bytes(key).into(),
+            };
+            let create = Create {
+                snapshot: Some(snapshot),
+                ..Create::default()
+            };
+            change(*key, Op::Create(Box::new(create)))
+        };
+        let outcomes = fresh.store.commit(some.iter().map(create).collect()).await.unwrap();
+        assert!(outcomes.iter().all(Result::is_ok));
+    }
+    // Of one caller, and of many.
+    for size in [120, 1, 7] {
+        let mut callers = JoinSet::new();
+        for some in keys.chunks(size) {
+            let (store, some) = (fresh.store.clone(), some.to_vec());
+            callers.spawn(async move { (store.load(&some).await.unwrap(), some) });
+        }
+        for (found, asked) in callers.join_all().await {
+            for (record, key) in found.into_iter().zip(asked) {
+                assert!(*record.unwrap().snapshot.unwrap().bytes == *bytes(&key));
+            }
         }
     }
 }
