@@ -5,7 +5,8 @@
 //! 1. A caller is answered after the commit that its changes are part of.
 //! 2. A change is written only at the version that it was judged by (in the statement's `WHERE`); where somebody was
 //!    quicker, it is judged again.
-//! 3. All changes of one key go through one writer, in the order in which they came.
+//! 3. All changes of one key go through one writer, in the order in which they came; but for those that came in one call
+//!    with a rotation or a limit, which go with the first of that call.
 //! 4. One piece of work that fails does not take its neighbours with it.
 
 mod batch;
