@@ -7,7 +7,7 @@
 //! 3. An access never moves back.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicI64, Ordering},
@@ -73,14 +73,53 @@ struct Pending {
     due: Timestamp,
 }
 
+#[derive(Default)]
+struct AllPending {
+    by_key: HashMap<SessionKey, Pending>,
+    /// The keys of each user: a login looks at them, and there may be 100,000 others.
+    by_user: HashMap<OwnerText, HashSet<SessionKey>>,
+}
+
+impl AllPending {
+    fn insert(&mut self, key: SessionKey, pending: Pending) -> Option<Pending> {
+        let before = self.remove(&key);
+        if let Some(user) = &pending.user {
+            self.by_user.entry(user.clone()).or_default().insert(key);
+        }
+        self.by_key.insert(key, pending);
+        before
+    }
+
+    fn remove(&mut self, key: &SessionKey) -> Option<Pending> {
+        let pending = self.by_key.remove(key)?;
+        if let Some(user) = &pending.user
+            && let Some(keys) = self.by_user.get_mut(user)
+        {
+            keys.remove(key);
+            if keys.is_empty() {
+                self.by_user.remove(user);
+            }
+        }
+        Some(pending)
+    }
+
+    /// Those of a user, or all.
+    fn keys(&self, user: Option<&OwnerText>) -> Vec<SessionKey> {
+        match user {
+            Some(user) => self.by_user.get(user).into_iter().flatten().copied().collect(),
+            None => self.by_key.keys().copied().collect(),
+        }
+    }
+}
+
 /// The accesses that the store was not told yet.
 pub(super) struct Accesses {
-    pending: Mutex<HashMap<SessionKey, Pending>>,
+    pending: Mutex<AllPending>,
     /// When the first of them is due.
     due: AtomicI64,
     /// `due` came nearer.
     pub(super) nearer: Notify,
-    /// One flush at a time.
+    /// One flush of all at a time.
     flushing: tokio::sync::Mutex<()>,
     interval: Duration,
     batch: usize,
@@ -101,7 +140,7 @@ impl Accesses {
     /// For a record just read or written, whose last access the store knows as `stored`.
     pub(super) fn of(&self, key: &SessionKey, stored: Timestamp) -> Arc<Access> {
         let pending = self.pending.lock();
-        match pending.get(key) {
+        match pending.by_key.get(key) {
             Some(pending) => {
                 pending.access.at.fetch_max(stored.as_micros(), Ordering::SeqCst);
                 pending.access.is_stored(stored);
@@ -146,7 +185,7 @@ impl Accesses {
             access.at.fetch_max(before.access.at().as_micros(), Ordering::SeqCst);
             before.access.queued.store(false, Ordering::SeqCst);
         }
-        let full = pending.len() >= self.batch;
+        let full = pending.by_key.len() >= self.batch;
         if full || due.as_micros() < self.due.load(Ordering::Relaxed) {
             let due = if full { now } else { due };
             self.due.fetch_min(due.as_micros(), Ordering::Relaxed);
@@ -160,7 +199,7 @@ impl Accesses {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.pending.lock().len()
+        self.pending.lock().by_key.len()
     }
 
     /// The session is gone, and its accesses with it.
@@ -170,18 +209,17 @@ impl Accesses {
 
     /// Tells the store of all accesses, or of those to a user's sessions. Returns how many sessions it were.
     pub(super) async fn flush(&self, backend: &Backend, user: Option<&OwnerText>) -> Result<usize, StoreError> {
-        let _one_at_a_time = self.flushing.lock().await;
-        let keys: Vec<SessionKey> = {
-            let pending = self.pending.lock();
-            let wanted = |pending: &Pending| user.is_none_or(|user| pending.user.as_ref() == Some(user));
-            let wanted = pending.iter().filter(|(_, pending)| wanted(pending));
-            wanted.map(|(key, _)| *key).collect()
+        // A login, which has few to tell of, waits for no one.
+        let _one_at_a_time = match user {
+            None => Some(self.flushing.lock().await),
+            Some(_) => None,
         };
+        let keys = self.pending.lock().keys(user);
         for keys in keys.chunks(PIECE) {
             let touches: Vec<Touch> = {
                 let pending = self.pending.lock();
                 let touch = |key: &SessionKey| {
-                    pending.get(key).map(|pending| Touch {
+                    pending.by_key.get(key).map(|pending| Touch {
                         key: *key,
                         accessed_at: pending.access.at(),
                     })
@@ -193,14 +231,19 @@ impl Accesses {
                 self.told(&touches, backend.now());
             }
         }
-        self.find_due();
+        // A background flush that finds less than it came for does no harm; to look at all of them for each login would.
+        if user.is_none() {
+            self.find_due();
+        }
         Ok(keys.len())
     }
 
     fn told(&self, touches: &[Touch], now: Timestamp) {
         let mut pending = self.pending.lock();
         for Touch { key, accessed_at } in touches {
-            let Some(waiting) = pending.get_mut(key) else { continue };
+            let Some(waiting) = pending.by_key.get_mut(key) else {
+                continue;
+            };
             let access = &waiting.access;
             access.is_stored(*accessed_at);
             access.queued.store(false, Ordering::SeqCst);
@@ -215,7 +258,7 @@ impl Accesses {
 
     fn find_due(&self) {
         let pending = self.pending.lock();
-        let first = pending.values().map(|pending| pending.due).min();
+        let first = pending.by_key.values().map(|pending| pending.due).min();
         self.due
             .store(first.unwrap_or(Timestamp::MAX).as_micros(), Ordering::Relaxed);
     }

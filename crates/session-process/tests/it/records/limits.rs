@@ -85,6 +85,29 @@ async fn the_session_in_use_is_kept_and_the_idle_one_makes_room() {
     );
 }
 
+/// A store that is slow to take note of 100,000 accesses is no reason for nobody to log in.
+#[tokio::test]
+async fn a_login_does_not_wait_for_accesses_of_others_that_are_being_written() {
+    let bench = Bench::with(|builder| builder.sessions_per_user(at_most(1, OwnerLimitPolicy::EvictOldest)));
+    let others = bench.create(NewSession::for_user("bob")).await.id;
+    let used = bench.create(NewSession::for_user("ada")).await.id;
+    bench.clock.advance(SECOND);
+    bench.records.get(&others).await.unwrap();
+    let gate = bench.store.gate("touch");
+    let records = bench.records.clone();
+    let flush = begun(async move { records.flush_accesses().await }).await;
+    gate.reached().await;
+    bench.store.ungate_later("touch");
+    bench.records.get(&used).await.unwrap();
+    let created = bench.create(NewSession::for_user("ada")).await;
+    assert_eq!(created.evicted.len(), 1);
+    assert_eq!(bench.store.touches.load(SeqCst), 2, "hers, and the one that hangs");
+    assert!(!flush.is_finished());
+    gate.open_for_all();
+    flush.await.unwrap().unwrap();
+    assert_eq!(bench.records.stats().pending_accesses, 0);
+}
+
 #[tokio::test]
 async fn a_login_counts_and_nobodys_sessions_do_not() {
     let bench = Bench::with(|builder| builder.sessions_per_user(at_most(1, OwnerLimitPolicy::Reject)));
