@@ -30,6 +30,7 @@ const SNAPSHOT: i32 = 16;
 /// The arrays of one statement after the other.
 #[derive(Default)]
 pub(super) struct Batch {
+    changes: usize,
     saves: Vec<(SessionKey, EditRow)>,
     edits: Vec<(SessionKey, EditRow)>,
     creates: Vec<CreateRow>,
@@ -40,16 +41,21 @@ pub(super) struct Batch {
 pub(super) struct EditRow {
     version: i64,
     epoch: Option<i64>,
-    new_epoch: Option<i64>,
     sets: i32,
+    accessed_at: Option<i64>,
+    attributes: Option<Column>,
+    snapshot: Option<Snapshot>,
+    /// What a save has not.
+    more: Option<Box<More>>,
+}
+
+struct More {
+    new_epoch: Option<i64>,
     user_id: Option<String>,
     group_id: Option<String>,
     label: Option<String>,
     expires_at: Option<i64>,
     idle_timeout: Option<i64>,
-    accessed_at: Option<i64>,
-    attributes: Option<Column>,
-    snapshot: Option<Snapshot>,
 }
 
 /// The column `attributes` and `attributes_end`, and what they were made of.
@@ -88,24 +94,28 @@ impl EditRow {
             sets |= SNAPSHOT;
         }
         let lifetime = edit.lifetime.unwrap_or_default();
-        Self {
-            version: expect.version.unwrap_or_default().0.cast_signed(),
-            epoch: expect.epoch.map(|epoch| epoch.0.cast_signed()),
-            new_epoch: edit.epoch.map(|epoch| epoch.0.cast_signed()),
-            sets,
+        let new_epoch = edit.epoch.map(|epoch| epoch.0.cast_signed());
+        let more = (sets & !SNAPSHOT != 0 || new_epoch.is_some()).then(|| More {
+            new_epoch,
             user_id,
             group_id,
             label,
             expires_at: lifetime.expires_at.map(Timestamp::as_micros),
             idle_timeout: lifetime.idle_timeout.map(row::micros),
+        });
+        Self {
+            version: expect.version.unwrap_or_default().0.cast_signed(),
+            epoch: expect.epoch.map(|epoch| epoch.0.cast_signed()),
+            sets,
             accessed_at: edit.accessed_at.map(Timestamp::as_micros),
             attributes: attributes.map(Column::new),
             snapshot: edit.snapshot.clone().flatten(),
+            more: more.map(Box::new),
         }
     }
 
     fn is_save(&self) -> bool {
-        self.sets & !SNAPSHOT == 0 && self.new_epoch.is_none() && !judge::draws_a_number(self.version)
+        self.more.is_none() && !judge::draws_a_number(self.version)
     }
 }
 
@@ -128,13 +138,25 @@ impl Batch {
         self.saves.len() + self.edits.len() + self.creates.len() + self.deletes.len()
     }
 
+    /// Of so many changes at most.
+    pub(super) fn of(changes: usize) -> Self {
+        Self {
+            changes,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn edit(&mut self, key: SessionKey, row: EditRow) {
-        if row.is_save() {
+        let rows = if row.is_save() {
             &mut self.saves
         } else {
             &mut self.edits
+        };
+        if rows.is_empty() {
+            // Most groups are of one kind, and rows are large: they are not to move again and again.
+            rows.reserve(self.changes);
         }
-        .push((key, row));
+        rows.push((key, row));
     }
 
     pub(super) fn delete(&mut self, key: SessionKey, expect: Expect) {
@@ -188,7 +210,6 @@ impl Batch {
 }
 
 /// What was written: the version of each key, and what is to be told of it.
-#[derive(Default)]
 pub(super) struct Written {
     pub(super) versions: HashMap<SessionKey, Version>,
     pub(super) notices: Vec<Notice>,
@@ -203,7 +224,7 @@ impl Writer {
                 return Ok(());
             }
             let now = self.link.connector.clock.now();
-            let mut batch = Batch::default();
+            let mut batch = Batch::of(open.len());
             let (mut waiting, mut looked_at) = (Vec::with_capacity(open.len()), Vec::new());
             for index in open {
                 let change = group.change(index);
@@ -364,7 +385,10 @@ pub(super) async fn run(
         saves(client, statements, &batch.saves, heads),
         edits(client, &statements.edit, &batch.edits, heads),
     );
-    let mut written = Written::default();
+    let mut written = Written {
+        versions: HashMap::with_capacity(batch.len()),
+        notices: Vec::with_capacity(batch.len()),
+    };
     for (rows, gone) in [(deleted?, true), (created?, false), (saved?, false), (edited?, false)] {
         for row in &rows {
             for (key, version) in row::entries(row, 0).map_err(Failed::Otherwise)? {
@@ -503,12 +527,13 @@ async fn edits(
     }
     let columns = Columns::of(rows);
     let rows = || rows.iter().map(|(_, row)| row);
-    let new_epochs = sparse(rows().map(|row| row.new_epoch));
-    let users = sparse(rows().map(|row| row.user_id.as_deref()));
-    let groups = sparse(rows().map(|row| row.group_id.as_deref()));
-    let labels = sparse(rows().map(|row| row.label.as_deref()));
-    let expires = sparse(rows().map(|row| row.expires_at));
-    let idle = sparse(rows().map(|row| row.idle_timeout));
+    let more = || rows().map(|row| row.more.as_deref());
+    let new_epochs = sparse(more().map(|more| more?.new_epoch));
+    let users = sparse(more().map(|more| more?.user_id.as_deref()));
+    let groups = sparse(more().map(|more| more?.group_id.as_deref()));
+    let labels = sparse(more().map(|more| more?.label.as_deref()));
+    let expires = sparse(more().map(|more| more?.expires_at));
+    let idle = sparse(more().map(|more| more?.idle_timeout));
     let parameters: &[&(dyn ToSql + Sync)] = &[
         &heads.shift,
         &heads.changed,

@@ -23,7 +23,7 @@ struct Call {
 impl Group {
     pub(super) fn new(commits: Vec<(Vec<Change>, Reply<Vec<Outcome>>)>) -> Self {
         let mut group = Self {
-            changes: Vec::new(),
+            changes: Vec::with_capacity(commits.iter().map(|(changes, _)| changes.len()).sum()),
             outcomes: Vec::new(),
             calls: Vec::with_capacity(commits.len()),
         };

@@ -137,7 +137,7 @@ impl Writer {
     pub(crate) async fn run(mut self, queue: Arc<Queue<Work>>) {
         let _serves = Serves(&queue);
         while let Some(work) = queue.take(TOGETHER).await {
-            let mut commits = Vec::new();
+            let mut commits = Vec::with_capacity(work.len());
             for work in work {
                 match work {
                     Work::Commit(changes, reply) => commits.push((changes, reply)),
