@@ -1,8 +1,12 @@
 //! The network between a node and the database: it loses, holds back, cuts and delays what is sent.
 
-use std::time::{Duration, Instant};
+use std::{
+    num::NonZeroUsize,
+    time::{Duration, Instant},
+};
 
-use session_process::records::NewSession;
+use session_process::{SessionId, records::NewSession};
+use session_process_postgres::Builder;
 use testkit::{
     Progress, long_or,
     postgres::{Database, Proxy, Server, Way},
@@ -101,6 +105,53 @@ async fn a_write_that_arrives_late_is_heard_of_also_by_the_node_that_sent_it() {
             "it took effect, and the cache goes on with the old value"
         );
     }
+}
+
+/// The connection that writes gets no answers any more, and the one that listens is as it was: what was committed is news to
+/// the node that sent it, long before it gives the write up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_whose_answer_is_lost_is_heard_of_like_one_of_another_node() {
+    let server = Server::shared().await;
+    let database = server.database().await;
+    let proxy = Proxy::before(&database.config()).await;
+    let store = Builder::from_config(proxy.config(&database.config()))
+        .writers(NonZeroUsize::MIN)
+        .readers(NonZeroUsize::MIN)
+        .open()
+        .await
+        .unwrap();
+    let (one, two) = (records(&store), records(&store));
+    // So that the connection that writes is the newest.
+    let nobody = SessionId::generate();
+    assert!(one.get_fresh(&nobody).await.unwrap().is_none());
+    let id = one.create(NewSession::new().attribute("n", 1)).await.unwrap().id;
+    let read = async || two.get(&id).await.unwrap().unwrap().get::<u32>("n").unwrap();
+    assert_eq!(read().await, Some(1));
+    proxy.lose_on_newest(Way::ToNode);
+    let unanswered = tokio::spawn({
+        let (one, id) = (one.clone(), id.clone());
+        async move { one.update(&id, |attributes| attributes.insert("n", 2)).await }
+    });
+    // Not by way of the store, which would learn of it by that.
+    let admin = database.connect().await;
+    let written = "SELECT 1 FROM session_process.session WHERE attributes LIKE '%2%' AND version & 65535 > 0";
+    while admin.query(written, &[]).await.unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let (begun, bound) = (Instant::now(), store.staleness_bound().unwrap());
+    while read().await != Some(2) {
+        assert!(
+            begun.elapsed() < bound,
+            "it was committed, and the cache goes on with the old value"
+        );
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(
+        two.stats().cache_in_use && !unanswered.is_finished(),
+        "it was told of the change"
+    );
+    assert!(unanswered.await.unwrap().is_err());
+    assert_eq!(read().await, Some(2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
