@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use session_process::store::StoreError;
 use tokio_postgres::{
     Row,
     error::SqlState,
@@ -53,16 +54,32 @@ fn taken(names: &Names, step: usize, name: &str) -> String {
 }
 
 /// Whether it is there, and not of the future. What is missing is made, if it may be.
-pub(crate) async fn migrate(client: &Client, names: &Names, may: bool) -> Result<(), OpenError> {
-    suitable(client).await?;
-    if steps(client, names).await? == STEPS.len() {
-        return permitted(client, names).await;
+///
+/// `patience`: how long the database may take to answer. Behind a pooler nobody else bounds it.
+pub(crate) async fn migrate(client: &Client, names: &Names, may: bool, patience: Duration) -> Result<(), OpenError> {
+    let looked = within(patience, async {
+        suitable(client).await?;
+        steps(client, names).await
+    });
+    if looked.await? < STEPS.len() {
+        if !may {
+            return Err(OpenError::Missing {
+                what: format!("table {}, or its newest columns", names.qualified("session")),
+            });
+        }
+        // The server gives up first, and says why.
+        within(STEPS_TAKE + patience, forward(client, names)).await?;
     }
-    if !may {
-        return Err(OpenError::Missing {
-            what: format!("table {}, or its newest columns", names.qualified("session")),
-        });
-    }
+    within(patience, permitted(client, names)).await
+}
+
+async fn within<T>(patience: Duration, work: impl Future<Output = Result<T, OpenError>>) -> Result<T, OpenError> {
+    let timeout = |_| OpenError::Unreachable(StoreError::Timeout { context: "open" });
+    tokio::time::timeout(patience, work).await.map_err(timeout)?
+}
+
+/// Takes the steps that are missing.
+async fn forward(client: &Client, names: &Names) -> Result<(), OpenError> {
     // An error on the way ends the connection, and so the transaction.
     client.begin().await?;
     // Whoever waits for a neighbour's steps waits for as long as these may take.
@@ -100,7 +117,7 @@ pub(crate) async fn migrate(client: &Client, names: &Names, may: bool) -> Result
         client.batch_execute(&taken(names, n + 1, name)).await?;
     }
     client.batch_execute("COMMIT").await?;
-    permitted(client, names).await
+    Ok(())
 }
 
 /// Asks for a row, which is there, about a text.

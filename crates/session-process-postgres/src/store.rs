@@ -101,7 +101,7 @@ impl PostgresStore {
             reach: Reach::new(),
         });
         let client = connector.connect().await.map_err(OpenError::Unreachable)?;
-        schema::migrate(&client, &connector.names, builder.create_schema).await?;
+        schema::migrate(&client, &connector.names, builder.create_schema, builder.timeout).await?;
         drop(client);
 
         let own = Own::default();

@@ -5,7 +5,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use session_process::{SessionId, records::NewSession};
+use session_process::{
+    SessionId,
+    records::NewSession,
+    store::{SessionStore, StoreError},
+};
 use session_process_postgres::Builder;
 use testkit::{
     Progress, long_or,
@@ -152,6 +156,40 @@ async fn a_write_whose_answer_is_lost_is_heard_of_like_one_of_another_node() {
     );
     assert!(unanswered.await.unwrap().is_err());
     assert_eq!(read().await, Some(2));
+}
+
+/// For longer than the store waits for the database: nothing waits for good.
+async fn in_time<T>(work: impl Future<Output = T>) -> T {
+    let done = tokio::time::timeout(5 * TIMEOUT, work).await;
+    done.expect("it waits for good")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn to_clear_all_caches_waits_no_longer_than_for_anything_else() {
+    let server = Server::shared().await;
+    let database = server.database().await;
+    let proxy = Proxy::before(&database.config()).await;
+    let store = node(proxy.config(&database.config())).await;
+    store.clear_caches().await.unwrap();
+    proxy.lose(Way::ToServer);
+    let (one, two) = in_time(async { tokio::join!(store.clear_caches(), store.delete_expired(1)) }).await;
+    assert!(matches!(one, Err(StoreError::Timeout { .. })), "{one:?}");
+    assert!(two.is_err(), "{two:?}");
+    proxy.heal();
+    in_time(async {
+        // It connects anew.
+        while store.clear_caches().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+    proxy.lose(Way::ToServer);
+    let clears = tokio::spawn({
+        let store = store.clone();
+        async move { store.clear_caches().await }
+    });
+    in_time(store.shutdown()).await;
+    assert!(clears.await.unwrap().is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]

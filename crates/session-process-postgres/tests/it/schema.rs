@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use session_process::store::{Change, Edit, Expect, Op, Owner, SessionKey, SessionStore, Version};
+use session_process::store::{Change, Edit, Expect, Op, Owner, SessionKey, SessionStore, StoreError, Version};
 use session_process_postgres::{Builder, Coherence, OpenError, PostgresStore};
 use testkit::postgres::{Database, Disk, Server};
 
@@ -82,6 +82,28 @@ async fn twenty_nodes_that_start_at_once_make_the_schema_once() {
         .unwrap();
     let steps: Vec<&str> = steps.iter().map(|step| step.get("name")).collect();
     assert_eq!(steps, ["0001_sessions", "0002_locks", "0003_first_keys"]);
+}
+
+/// Behind a pooler the server bounds nothing: here somebody has the table to himself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_hangs_is_an_error_also_where_the_schema_is_looked_at() {
+    let fresh = fresh().await;
+    let mut admin = fresh.database.connect().await;
+    let locked = admin.transaction().await.unwrap();
+    locked
+        .batch_execute("LOCK TABLE session_process.session_step")
+        .await
+        .unwrap();
+    let opening = Builder::from_config(fresh.database.config())
+        .behind_pooler(true)
+        .timeout(Duration::from_millis(300))
+        .open();
+    let opened = tokio::time::timeout(Duration::from_secs(10), opening).await;
+    let refused = opened.expect("it waits for good").unwrap_err();
+    assert!(
+        matches!(refused, OpenError::Unreachable(StoreError::Timeout { .. })),
+        "{refused:?}"
+    );
 }
 
 /// For longer than for a row that somebody keeps locked.
