@@ -24,15 +24,23 @@ const STEPS_TAKE: Duration = Duration::from_secs(60);
 /// The table that counts the steps.
 const STEP_TABLE: &str = "session_step";
 
-/// What the schema is made with, for those who run such things themselves.
-pub(crate) fn sql(names: &Names, create_schema: bool) -> String {
-    let mut sql = String::from("BEGIN;\n");
-    if create_schema {
-        sql += &format!("CREATE SCHEMA IF NOT EXISTS {};\n", names.quoted_schema());
-    }
+/// What the schema is made with, or moved forward from any step, for those who run such things themselves.
+pub(crate) fn sql(names: &Names) -> String {
+    let mut sql = format!("BEGIN;\nCREATE SCHEMA IF NOT EXISTS {};\n", names.quoted_schema());
     sql += &step_table(names);
     for (n, (name, step)) in STEPS.iter().enumerate() {
-        sql += &format!("\n-- {name}\n{}\n{}", names.render(step), taken(names, n + 1, name));
+        let body = format!("{}\n{}", names.render(step), taken(names, n + 1, name));
+        let mut quotes = String::from("$step$");
+        // A name may be any text.
+        while body.contains(&quotes) {
+            quotes.insert(1, '_');
+        }
+        sql += &format!(
+            "\n-- {name}\nDO {quotes} BEGIN IF NOT EXISTS (SELECT FROM {} WHERE step >= {}) THEN\n{body}END IF; END \
+             {quotes};\n",
+            names.qualified(STEP_TABLE),
+            n + 1
+        );
     }
     sql += "COMMIT;\n";
     sql

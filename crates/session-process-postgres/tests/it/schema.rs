@@ -27,16 +27,21 @@ async fn works(store: &PostgresStore) {
 #[tokio::test(flavor = "multi_thread")]
 async fn any_names_will_do_and_those_that_are_too_long_are_refused() {
     let server = Server::shared().await;
-    let database = server.database().await;
+    let (database, printed) = (server.database().await, server.database().await);
     for (schema, prefix) in [
         ("a \"quoted\" schema", "it's\"; DROP TABLE x; --"),
         ("100%", "%s_%I_"),
         ("Größe \u{1F980}", "préfixe_"),
         ("select", "{session}\\"),
+        ("$step$", "$_step$"),
         (&"s".repeat(63), &"p".repeat(47)),
     ] {
-        let builder = || Builder::from_config(database.config()).schema(schema).prefix(prefix);
+        let there = |config| Builder::from_config(config).schema(schema).prefix(prefix);
+        let builder = || there(database.config());
         works(&builder().open().await.unwrap()).await;
+        let sql = builder().schema_sql().unwrap();
+        printed.connect().await.batch_execute(&sql).await.unwrap();
+        works(&there(printed.config()).create_schema(false).open().await.unwrap()).await;
         // Again: it is there.
         assert_eq!(
             builder()
@@ -150,6 +155,37 @@ async fn the_printed_schema_is_the_one_that_is_needed() {
         .await
         .unwrap();
     works(&builder().open().await.unwrap()).await;
+}
+
+/// By the store, or by what it prints: from every step on which tables were left.
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_of_an_older_step_are_moved_forward() {
+    let server = Server::shared().await;
+    let printed = PostgresStore::builder("host=localhost").unwrap().schema_sql().unwrap();
+    let begins: Vec<usize> = printed.match_indices("\n-- 000").map(|(at, _)| at).collect();
+    assert!(begins.len() >= 3, "{printed}");
+    for made in [true, false] {
+        for begin in &begins[1..] {
+            let database = server.database().await;
+            let admin = database.connect().await;
+            admin
+                .batch_execute(&format!("{}\nCOMMIT;", &printed[..*begin]))
+                .await
+                .unwrap();
+            let builder = || Builder::from_config(database.config()).create_schema(false);
+            let missing = builder().open().await;
+            assert!(matches!(missing, Err(OpenError::Missing { .. })), "{missing:?}");
+            if made {
+                works(&builder().create_schema(true).open().await.unwrap()).await;
+            } else {
+                admin.batch_execute(&printed).await.unwrap();
+                works(&builder().open().await.unwrap()).await;
+            }
+            // What is there is left alone.
+            admin.batch_execute(&printed).await.unwrap();
+            assert!(builder().open().await.is_ok());
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
