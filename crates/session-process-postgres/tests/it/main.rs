@@ -9,6 +9,7 @@ mod faults;
 mod gopgsession;
 mod health;
 mod locks;
+mod logs;
 mod network;
 mod nodes;
 mod parity;
