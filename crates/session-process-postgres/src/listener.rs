@@ -166,9 +166,8 @@ impl Listener {
                 let begun = Instant::now();
                 others.mark_unchanged();
                 let ended = self.listen(&seat, &mut probes).await;
-                probes.shutdown().await;
                 self.notices.speak_through(None);
-                self.notices.set_deaf(true);
+                probes.shutdown().await;
                 seat.is_down();
                 self.connector.reach.failed(&ended);
                 tracing::warn!(error = %ended, "session store: not listening, so caches are not used");
@@ -212,6 +211,20 @@ impl Listener {
             self.connector.works();
             Prober::Listening(Arc::clone(&client), channel)
         });
+        let ended = self.hears(&mut heard, &prober, seat, probes).await;
+        // First: what is dropped from here on may be somebody else's to close, who takes his time.
+        self.notices.set_deaf(true);
+        ended
+    }
+
+    /// Until it doesn't any more. Returns why.
+    async fn hears(
+        &self,
+        heard: &mut mpsc::UnboundedReceiver<Notification>,
+        prober: &Arc<Prober>,
+        seat: &Seat,
+        probes: &mut Probes,
+    ) -> StoreError {
         let mut aside = Aside::default();
         let mut number = 0_u64;
         loop {
@@ -220,11 +233,11 @@ impl Listener {
             let proof = format!("{}{number}", self.node.head(Kind::Probe));
             // Those before came back, and have their answers too or get them in a moment.
             while probes.try_join_next().is_some() {}
-            probes.spawn(probe(Arc::clone(&prober), Arc::clone(&self.connector), proof.clone()));
+            probes.spawn(probe(Arc::clone(prober), Arc::clone(&self.connector), proof.clone()));
             let deadline = time::Instant::from_std(sent + self.patience);
             // Until the probe is back.
             loop {
-                match self.next(&mut heard, &mut aside, deadline).await {
+                match self.next(heard, &mut aside, deadline).await {
                     Ok(Some(notification)) if notification.payload() == proof => break,
                     Ok(Some(notification)) => self.hear(notification, &mut aside),
                     Ok(None) => return ended("the listening connection ended"),
@@ -236,7 +249,7 @@ impl Listener {
             // Until the next one is due.
             let next = time::Instant::from_std(sent + self.interval);
             loop {
-                match self.next(&mut heard, &mut aside, next).await {
+                match self.next(heard, &mut aside, next).await {
                     Ok(Some(notification)) => self.hear(notification, &mut aside),
                     Ok(None) => return ended("the listening connection ended"),
                     Err(_) => break,
