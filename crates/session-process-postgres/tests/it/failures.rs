@@ -48,6 +48,28 @@ async fn a_row_that_somebody_locks_holds_up_its_own_session_alone() {
     );
 }
 
+/// PostgreSQL takes milliseconds, and 0 of them for no limit.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_below_a_millisecond_is_one() {
+    let fresh = fresh().await;
+    let store = Builder::from_config(fresh.database.config())
+        .lock_timeout(Duration::from_micros(500))
+        .timeout(Duration::from_secs(60))
+        .open()
+        .await
+        .unwrap();
+    apply(&fresh.store, change(key(1), Op::Create(Box::default())))
+        .await
+        .unwrap();
+    let mut client = fresh.database.connect().await;
+    let transaction = client.transaction().await.unwrap();
+    let lock = "SELECT 1 FROM session_process.session FOR UPDATE";
+    transaction.query(lock, &[]).await.unwrap();
+    let held = tokio::time::timeout(Duration::from_secs(20), store.commit(plain(1))).await;
+    let held = held.expect("it waits for the row");
+    assert!(matches!(held, Err(StoreError::Timeout { .. })), "{held:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_change_fails_alone() {
     let fresh = fresh().await;
