@@ -12,7 +12,7 @@ use session_process_postgres::Builder;
 use testkit::postgres::{Disk, Server};
 use tokio_postgres::error::SqlState;
 
-use crate::support::{apply, change, fresh, fresh_on};
+use crate::support::{apply, change, clear_the_way, fresh, fresh_on, kill, obstruct};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_that_somebody_locks_holds_up_its_own_session_alone() {
@@ -98,22 +98,6 @@ async fn a_bad_change_fails_alone() {
     }
     let found = fresh.store.load(&keys).await.unwrap();
     assert_eq!(found.iter().flatten().count(), 7);
-}
-
-/// What the database does to a row of the table, until it is dropped again: PL/pgSQL.
-pub(crate) async fn obstruct(client: &tokio_postgres::Client, body: &str) {
-    let sql = format!(
-        "CREATE FUNCTION public.obstacle() RETURNS trigger LANGUAGE plpgsql AS $body$ BEGIN {body} \
-         IF TG_OP = 'DELETE' THEN RETURN OLD; END IF; RETURN NEW; END $body$; \
-         CREATE TRIGGER obstacle BEFORE INSERT OR UPDATE OR DELETE ON session_process.session \
-         FOR EACH ROW EXECUTE FUNCTION public.obstacle()"
-    );
-    client.batch_execute(&sql).await.unwrap();
-}
-
-pub(crate) async fn clear_the_way(client: &tokio_postgres::Client) {
-    let sql = "DROP TRIGGER obstacle ON session_process.session; DROP FUNCTION public.obstacle()";
-    client.batch_execute(sql).await.unwrap();
 }
 
 fn key(n: u8) -> SessionKey {
@@ -325,13 +309,11 @@ async fn a_database_that_takes_no_writes_is_away_for_writes_alone() {
         .unwrap();
     let client = fresh.database.connect().await;
     let name = fresh.database.name();
-    let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> \
-                pg_backend_pid()";
     client
         .batch_execute(&format!("ALTER DATABASE {name} SET default_transaction_read_only = on"))
         .await
         .unwrap();
-    client.execute(kill, &[]).await.unwrap();
+    kill(&client, "true").await;
     while fresh.store.load(&[key(1)]).await.is_err() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
@@ -344,7 +326,7 @@ async fn a_database_that_takes_no_writes_is_away_for_writes_alone() {
         ))
         .await
         .unwrap();
-    client.execute(kill, &[]).await.unwrap();
+    kill(&client, "true").await;
     while fresh.store.commit(plain(1)).await.is_err() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }

@@ -22,7 +22,7 @@ use testkit::{
     postgres::{Proxy, Server, Way},
 };
 
-use crate::support::{Fresh, apply, change, fresh, fresh_on};
+use crate::support::{Fresh, apply, change, fresh, fresh_on, kill};
 
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -171,9 +171,7 @@ async fn a_lost_connection_is_no_lost_lock() {
     let lock = locks(&fresh.store).lock("a").await.unwrap();
     let admin = fresh.database.connect().await;
     for _ in 0..3 {
-        let kill = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = current_database() \
-                    AND pid <> pg_backend_pid()";
-        admin.execute(kill, &[]).await.unwrap();
+        kill(&admin, "true").await;
         // As a renewal does: it may be refused as long as the connection is made again.
         while !matches!(lock.extend(LEASE).await, Ok(true)) {
             assert!(lock.is_held());
