@@ -247,7 +247,8 @@ impl Builder {
         self
     }
 
-    /// The statements that make the schema, for those who run such things themselves.
+    /// The statements that make the schema, for those who run such things themselves. Each step is taken only if it was not
+    /// yet: so they move tables of an older version forward, and those of this version are left alone.
     ///
     /// ```
     /// # fn main() -> Result<(), session_process_postgres::OpenError> {
@@ -262,7 +263,7 @@ impl Builder {
     /// [`OpenError::Name`] if a name is too long.
     pub fn schema_sql(&self) -> Result<String, OpenError> {
         let names = Names::new(&self.schema, &self.prefix)?;
-        Ok(schema::sql(&names, true))
+        Ok(schema::sql(&names))
     }
 
     /// Connects, and makes the schema if it is missing.

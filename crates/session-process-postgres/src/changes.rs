@@ -159,16 +159,45 @@ impl Changes for Subscription {
             match self.receiver.as_mut()?.recv().await {
                 Ok(notice) => Some(notice),
                 Err(RecvError::Lagged(_)) => {
-                    // One of the notices that were lost may have been about this.
-                    self.first = Some(if self.notices.is_deaf() {
-                        Notice::Deaf
-                    } else {
-                        Notice::Hearing
-                    });
+                    // It begins anew, without what it is behind with: everything has to be read again anyway, and an old
+                    // "hearing" must not come after a new "deaf".
+                    let state = self.notices.state.lock();
+                    // Or the notice that was lost was that.
+                    self.first = Some(if state.deaf { Notice::Deaf } else { Notice::Hearing });
+                    self.receiver = state.sender.as_ref().map(Sender::subscribe);
                     Some(Notice::Lagged)
                 }
                 Err(RecvError::Closed) => None,
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use session_process::store::{SessionKey, Version};
+
+    use super::*;
+
+    /// Of what it missed, the end is still there. It must not take that for what is so now.
+    #[tokio::test]
+    async fn who_was_behind_is_told_the_present_state_last() {
+        let notices = Arc::new(Notices::new());
+        let mut behind = notices.subscribe();
+        assert_eq!(behind.next().await, Some(Notice::Deaf));
+        let changed = Notice::Changed {
+            key: SessionKey::from_bytes([1; 32]),
+            version: Version(1),
+        };
+        notices.tell(std::iter::repeat_n(changed, BACKLOG));
+        for deaf in [false, true] {
+            notices.set_deaf(deaf);
+        }
+        assert_eq!(behind.next().await, Some(Notice::Lagged));
+        assert_eq!(behind.next().await, Some(Notice::Deaf));
+        notices.set_deaf(false);
+        assert_eq!(behind.next().await, Some(Notice::Hearing));
+        notices.close();
+        assert_eq!(behind.next().await, None);
     }
 }

@@ -9,7 +9,7 @@ use session_process::store::{BoxFuture, Channel, Messages, StoreError};
 use tokio::time::timeout;
 use tokio_postgres::types::ToSql;
 
-use crate::{changes::Notices, connection::Connector, error::store_error, listener::TOLD};
+use crate::{changes::Notices, client::Hidden, connection::Connector, error::store_error, listener::TOLD};
 
 /// A payload has to be shorter than 8,000 bytes (`NOTIFY_PAYLOAD_MAX_LENGTH`); what it begins with is ours.
 const MAX_BYTES: usize = 7_900;
@@ -36,7 +36,7 @@ impl Channel for Notifications {
             let sql = "SELECT pg_notify($1, $2 || told.message)::text \
                        FROM unnest($3::text[]) WITH ORDINALITY AS told (message, place) ORDER BY place";
             let channel = self.connector.names.channel();
-            let parameters: [&(dyn ToSql + Sync); 3] = [&channel, &TOLD, &messages];
+            let parameters: [&(dyn ToSql + Sync); 3] = [&channel, &TOLD, &Hidden(&messages)];
             match timeout(self.connector.timeout, client.query(sql, &parameters)).await {
                 Ok(told) => told.map(drop).map_err(|error| store_error("tell other nodes", error)),
                 Err(_) => Err(StoreError::Timeout {

@@ -4,15 +4,18 @@
 //! 1. Behind a pooler nothing outlives a transaction, since the next one may be on another connection to the database, and
 //!    this one is somebody else's then: a statement has no name there and goes with its text, and settings are those of
 //!    the transaction.
-//! 2. What is sent together is sent in one piece, also there: no round trip is added, and no other task's statement gets
+//! 2. What goes into a statement is in no log: tokio-postgres prints parameters at DEBUG, and they are what users keep in their
+//!    sessions.
+//! 3. What is sent together is sent in one piece, also there: no round trip is added, and no other task's statement gets
 //!    into its transaction.
 
-use std::{future::poll_fn, pin::pin, sync::Arc};
+use std::{error, fmt, future::poll_fn, pin::pin, sync::Arc};
 
+use bytes::BytesMut;
 use parking_lot::Mutex;
 use tokio_postgres::{
     Error, Row,
-    types::{ToSql, Type},
+    types::{Format, IsNull, ToSql, Type},
 };
 
 use crate::{connect::Connection, names::Names};
@@ -69,17 +72,21 @@ impl Client {
 
     pub(crate) async fn query(&self, statement: &Statement, parameters: Parameters<'_>) -> Result<Vec<Row>, Error> {
         let client = self.connection.client();
+        let hidden = Hidden::all(parameters);
+        let parameters = Hidden::refs(&hidden);
         match statement {
-            Statement::Prepared(statement) => client.query(statement, parameters).await,
-            Statement::Text(text) => client.query_typed(&text.sql, &text.with(parameters)).await,
+            Statement::Prepared(statement) => client.query(statement, &parameters).await,
+            Statement::Text(text) => client.query_typed(&text.sql, &text.with(&parameters)).await,
         }
     }
 
     pub(crate) async fn query_one(&self, statement: &Statement, parameters: Parameters<'_>) -> Result<Row, Error> {
         let client = self.connection.client();
+        let hidden = Hidden::all(parameters);
+        let parameters = Hidden::refs(&hidden);
         match statement {
-            Statement::Prepared(statement) => client.query_one(statement, parameters).await,
-            Statement::Text(text) => client.query_typed_one(&text.sql, &text.with(parameters)).await,
+            Statement::Prepared(statement) => client.query_one(statement, &parameters).await,
+            Statement::Text(text) => client.query_typed_one(&text.sql, &text.with(&parameters)).await,
         }
     }
 
@@ -89,18 +96,22 @@ impl Client {
         parameters: Parameters<'_>,
     ) -> Result<Option<Row>, Error> {
         let client = self.connection.client();
+        let hidden = Hidden::all(parameters);
+        let parameters = Hidden::refs(&hidden);
         match statement {
-            Statement::Prepared(statement) => client.query_opt(statement, parameters).await,
-            Statement::Text(text) => client.query_typed_opt(&text.sql, &text.with(parameters)).await,
+            Statement::Prepared(statement) => client.query_opt(statement, &parameters).await,
+            Statement::Text(text) => client.query_typed_opt(&text.sql, &text.with(&parameters)).await,
         }
     }
 
     /// Returns how many rows it concerned.
     pub(crate) async fn execute(&self, statement: &Statement, parameters: Parameters<'_>) -> Result<u64, Error> {
         let client = self.connection.client();
+        let hidden = Hidden::all(parameters);
+        let parameters = Hidden::refs(&hidden);
         match statement {
-            Statement::Prepared(statement) => client.execute(statement, parameters).await,
-            Statement::Text(text) => client.execute_typed(&text.sql, &text.with(parameters)).await,
+            Statement::Prepared(statement) => client.execute(statement, &parameters).await,
+            Statement::Text(text) => client.execute_typed(&text.sql, &text.with(&parameters)).await,
         }
     }
 
@@ -151,8 +162,51 @@ impl Client {
 }
 
 impl Text {
-    fn with<'a>(&self, parameters: Parameters<'a>) -> Vec<(&'a (dyn ToSql + Sync), Type)> {
+    fn with<'a>(&self, parameters: &[&'a (dyn ToSql + Sync)]) -> Vec<(&'a (dyn ToSql + Sync), Type)> {
         parameters.iter().copied().zip(self.types.iter().cloned()).collect()
+    }
+}
+
+/// A parameter that says nothing of itself.
+pub(crate) struct Hidden<'a>(pub(crate) &'a (dyn ToSql + Sync));
+
+impl<'a> Hidden<'a> {
+    fn all(parameters: Parameters<'a>) -> Vec<Self> {
+        parameters.iter().map(|parameter| Self(*parameter)).collect()
+    }
+
+    fn refs(hidden: &'a [Self]) -> Vec<&'a (dyn ToSql + Sync)> {
+        hidden.iter().map(|hidden| hidden as _).collect()
+    }
+}
+
+impl fmt::Debug for Hidden<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("_")
+    }
+}
+
+/// As what it hides.
+impl ToSql for Hidden<'_> {
+    fn to_sql(&self, as_type: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn error::Error + Sync + Send>> {
+        self.0.to_sql_checked(as_type, out)
+    }
+
+    fn accepts(_: &Type) -> bool {
+        // Whether what it hides does is found out in `to_sql_checked`.
+        true
+    }
+
+    fn encode_format(&self, as_type: &Type) -> Format {
+        self.0.encode_format(as_type)
+    }
+
+    fn to_sql_checked(
+        &self,
+        as_type: &Type,
+        out: &mut BytesMut,
+    ) -> Result<IsNull, Box<dyn error::Error + Sync + Send>> {
+        self.0.to_sql_checked(as_type, out)
     }
 }
 

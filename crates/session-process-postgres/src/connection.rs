@@ -89,7 +89,9 @@ impl Direct {
             config.connect_timeout(timeout);
         }
         // A half-open connection is noticed by what is asked on it; this cleans up after it.
-        config.tcp_user_timeout(timeout);
+        if config.get_tcp_user_timeout().is_none() {
+            config.tcp_user_timeout(timeout);
+        }
         Self { config, tls }
     }
 
@@ -158,12 +160,9 @@ impl Connector {
         // does for every length, so it is made once. The server gives up before we do: then only the statement has
         // failed, and not the connection with all that goes on it.
         let settings = [
-            ("statement_timeout", (self.timeout.as_millis() * 9 / 10).to_string()),
-            ("lock_timeout", self.lock_timeout.as_millis().to_string()),
-            (
-                "idle_in_transaction_session_timeout",
-                self.timeout.as_millis().to_string(),
-            ),
+            ("statement_timeout", millis(self.timeout - self.timeout / 10)),
+            ("lock_timeout", millis(self.lock_timeout)),
+            ("idle_in_transaction_session_timeout", millis(self.timeout)),
             ("enable_hashjoin", "off".to_owned()),
             ("enable_mergejoin", "off".to_owned()),
             ("enable_seqscan", "off".to_owned()),
@@ -176,6 +175,11 @@ impl Connector {
             .map(|(name, value)| format!("{set} {name} = {value}"))
             .join("; ")
     }
+}
+
+/// As PostgreSQL takes a limit: 0 would be none, and more than an `int` is refused.
+fn millis(limit: Duration) -> String {
+    limit.as_millis().clamp(1, i32::MAX as u128).to_string()
 }
 
 /// Whatever is in the way of a connection may be gone a little later.
@@ -391,4 +395,37 @@ pub(crate) fn jittered(full: Duration) -> Duration {
     // Without randomness the wait is the full one.
     let _ = getrandom::fill(&mut chance);
     full - full / 2 * u32::from(chance[0]) / 256
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_limit_is_too_short_or_too_long_for_postgresql() {
+        let limits = [
+            Duration::ZERO,
+            Duration::from_micros(999),
+            Duration::from_secs(5),
+            Duration::MAX,
+        ];
+        assert_eq!(limits.map(millis), ["1", "1", "5000", "2147483647"]);
+    }
+
+    #[test]
+    fn what_was_set_stays() {
+        let mut config = Config::new();
+        let (ours, theirs) = (Duration::from_secs(5), Duration::from_secs(9));
+        let timeouts = |direct: Direct| {
+            (
+                direct.config.get_connect_timeout().copied(),
+                direct.config.get_tcp_user_timeout().copied(),
+            )
+        };
+        let set = Direct::new(config.clone(), Tls::None, ours);
+        assert_eq!(timeouts(set), (Some(ours), Some(ours)));
+        config.connect_timeout(theirs).tcp_user_timeout(theirs);
+        let left = Direct::new(config, Tls::None, ours);
+        assert_eq!(timeouts(left), (Some(theirs), Some(theirs)));
+    }
 }

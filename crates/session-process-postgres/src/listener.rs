@@ -4,10 +4,14 @@
 //! 1. PostgreSQL delivers notifications in the order of their commits. So a message of our own that comes back proves
 //!    that all that was committed before it was sent has been heard. It is sent on a connection to where sessions are
 //!    written; where that is another server by now, or always was, it does not come back.
-//! 2. When no such proof came for `interval + patience`, or the connection ended, the subscribers are told
+//! 2. What this node wrote it knows from the answer, so of its own notifications it makes nothing. One that comes before the
+//!    answer is put aside until that has come; where it doesn't within `interval`, or is an error, the notification says
+//!    something new.
+//! 3. When no such proof came for `interval + patience`, or the connection ended, the subscribers are told
 //!    [`Notice::Deaf`], and [`Notice::Hearing`] not before the next proof.
 
 use std::{
+    collections::VecDeque,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -18,7 +22,7 @@ use session_process::store::{LockKey, Notice, SessionKey, StoreError, Version};
 use tokio::{
     sync::{Mutex, mpsc, watch},
     task::JoinSet,
-    time,
+    time::{self, error::Elapsed},
 };
 use tokio_postgres::{
     Client, Notification,
@@ -31,13 +35,18 @@ use crate::{
     error::store_error,
     health::Seat,
     names::Names,
+    queue::Turns,
 };
 
-/// What whoever writes is called in notifications: random, so that nobody has to name it.
+/// Who writes. In notifications by a random name, so that nobody has to give it one.
 #[derive(Debug, Clone)]
-pub(crate) struct Node(String);
+pub(crate) struct Node {
+    name: String,
+    /// In which it takes what it writes.
+    turns: Turns,
+}
 
-/// The names under which this node writes, and whose notifications say nothing new to it.
+/// Those who write on this node, and whose notifications say nothing new to it.
 ///
 /// A write that was given up may take effect long afterwards, and then its notification is news to this node as well. So
 /// whoever doesn't know what came of a write takes another name.
@@ -45,38 +54,75 @@ pub(crate) struct Node(String);
 pub(crate) struct Own(Arc<RwLock<Vec<Node>>>);
 
 impl Own {
-    /// Another one who writes.
-    pub(crate) fn name(&self) -> Result<Node, StoreError> {
-        let node = Node::new()?;
+    /// Another one who writes what it takes from a queue.
+    pub(crate) fn name(&self, turns: Turns) -> Result<Node, StoreError> {
+        let node = Node::new(turns)?;
         self.0.write().push(node.clone());
         Ok(node)
     }
 
     /// What was sent under this name is not known any more to have taken effect or not.
     pub(crate) fn rename(&self, node: &mut Node) {
-        self.0.write().retain(|own| own.0 != node.0);
+        self.0.write().retain(|own| own.name != node.name);
         // Without randomness it keeps its name, and this node hears itself.
-        if let Ok(new) = self.name() {
+        if let Ok(new) = self.name(node.turns.clone()) {
             *node = new;
         }
     }
 
-    fn has(&self, name: &str) -> bool {
-        self.0.read().iter().any(|own| own.0 == name)
+    fn turns_of(&self, name: &str) -> Option<Turns> {
+        let own = self.0.read();
+        own.iter().find(|own| own.name == name).map(|own| own.turns.clone())
     }
 }
 
 impl Node {
-    pub(crate) fn new() -> Result<Self, StoreError> {
+    pub(crate) fn new(turns: Turns) -> Result<Self, StoreError> {
         let mut bytes = [0_u8; 8];
         getrandom::fill(&mut bytes).map_err(|error| StoreError::failed("name the node", error.to_string()))?;
-        Ok(Self(bytes.iter().map(|byte| format!("{byte:02x}")).collect()))
+        Ok(Self {
+            name: bytes.iter().map(|byte| format!("{byte:02x}")).collect(),
+            turns,
+        })
     }
 
     /// What a notification of this node begins with.
     pub(crate) fn head(&self, kind: Kind) -> String {
-        format!("{}{} ", kind as u8 as char, self.0)
+        format!("{}{} ", kind as u8 as char, self.name)
     }
+}
+
+/// Notifications of this node, in the order in which they came, until their writes are answered.
+#[derive(Default)]
+struct Aside(VecDeque<Unanswered>);
+
+struct Unanswered {
+    notification: Notification,
+    turns: Turns,
+    /// The one that was under way when it came.
+    turn: Option<u64>,
+    /// When it is news.
+    due: time::Instant,
+}
+
+impl Aside {
+    /// The first one of which it is settled whether it is news, and whether it is.
+    fn settled(&mut self, own: &Own) -> Option<(Notification, bool)> {
+        let first = self.0.front()?;
+        let over = first.turn.is_none() || first.turns.under_way() != first.turn;
+        if !over && time::Instant::now() < first.due {
+            return None;
+        }
+        // In this order: it takes another name before its turn is over.
+        let answered = over && own.turns_of(sent_by(&first.notification)).is_some();
+        self.0.pop_front().map(|first| (first.notification, !answered))
+    }
+}
+
+/// The name of the node that a notification is of.
+fn sent_by(notification: &Notification) -> &str {
+    let head = notification.payload().split_once(' ').map(|(head, _)| head);
+    head.and_then(|head| head.get(1..)).unwrap_or_default()
 }
 
 /// What a notification is about: its first byte.
@@ -120,9 +166,8 @@ impl Listener {
                 let begun = Instant::now();
                 others.mark_unchanged();
                 let ended = self.listen(&seat, &mut probes).await;
-                probes.shutdown().await;
                 self.notices.speak_through(None);
-                self.notices.set_deaf(true);
+                probes.shutdown().await;
                 seat.is_down();
                 self.connector.reach.failed(&ended);
                 tracing::warn!(error = %ended, "session store: not listening, so caches are not used");
@@ -166,6 +211,21 @@ impl Listener {
             self.connector.works();
             Prober::Listening(Arc::clone(&client), channel)
         });
+        let ended = self.hears(&mut heard, &prober, seat, probes).await;
+        // First: what is dropped from here on may be somebody else's to close, who takes his time.
+        self.notices.set_deaf(true);
+        ended
+    }
+
+    /// Until it doesn't any more. Returns why.
+    async fn hears(
+        &self,
+        heard: &mut mpsc::UnboundedReceiver<Notification>,
+        prober: &Arc<Prober>,
+        seat: &Seat,
+        probes: &mut Probes,
+    ) -> StoreError {
+        let mut aside = Aside::default();
         let mut number = 0_u64;
         loop {
             number += 1;
@@ -173,13 +233,13 @@ impl Listener {
             let proof = format!("{}{number}", self.node.head(Kind::Probe));
             // Those before came back, and have their answers too or get them in a moment.
             while probes.try_join_next().is_some() {}
-            probes.spawn(probe(Arc::clone(&prober), Arc::clone(&self.connector), proof.clone()));
+            probes.spawn(probe(Arc::clone(prober), Arc::clone(&self.connector), proof.clone()));
             let deadline = time::Instant::from_std(sent + self.patience);
             // Until the probe is back.
             loop {
-                match time::timeout_at(deadline, heard.recv()).await {
+                match self.next(heard, &mut aside, deadline).await {
                     Ok(Some(notification)) if notification.payload() == proof => break,
-                    Ok(Some(notification)) => self.hear(&notification),
+                    Ok(Some(notification)) => self.hear(notification, &mut aside),
                     Ok(None) => return ended("the listening connection ended"),
                     Err(_) => return StoreError::Timeout { context: "listen" },
                 }
@@ -189,8 +249,8 @@ impl Listener {
             // Until the next one is due.
             let next = time::Instant::from_std(sent + self.interval);
             loop {
-                match time::timeout_at(next, heard.recv()).await {
-                    Ok(Some(notification)) => self.hear(&notification),
+                match self.next(heard, &mut aside, next).await {
+                    Ok(Some(notification)) => self.hear(notification, &mut aside),
                     Ok(None) => return ended("the listening connection ended"),
                     Err(_) => break,
                 }
@@ -198,8 +258,41 @@ impl Listener {
         }
     }
 
-    fn hear(&self, notification: &Notification) {
-        match parse(notification.payload(), &self.own) {
+    /// What is heard until then. Meanwhile it sees to what was put aside.
+    async fn next(
+        &self,
+        heard: &mut mpsc::UnboundedReceiver<Notification>,
+        aside: &mut Aside,
+        until: time::Instant,
+    ) -> Result<Option<Notification>, Elapsed> {
+        loop {
+            while let Some((notification, news)) = aside.settled(&self.own) {
+                if news {
+                    self.learn(&notification);
+                }
+            }
+            let due = aside.0.front().map_or(until, |first| first.due.min(until));
+            match time::timeout_at(due, heard.recv()).await {
+                Err(_) if due < until => {}
+                heard => return heard,
+            }
+        }
+    }
+
+    fn hear(&self, notification: Notification, aside: &mut Aside) {
+        let Some(turns) = self.own.turns_of(sent_by(&notification)) else {
+            return self.learn(&notification);
+        };
+        aside.0.push_back(Unanswered {
+            turn: turns.under_way(),
+            turns,
+            due: time::Instant::now() + self.interval,
+            notification,
+        });
+    }
+
+    fn learn(&self, notification: &Notification) {
+        match parse(notification.payload()) {
             Some(Heard::Notices(notices)) => self.notices.tell(notices),
             Some(Heard::Freed(key)) => self.notices.freed(key),
             Some(Heard::Message(message)) => self.notices.said(message),
@@ -272,12 +365,9 @@ enum Heard {
     Message(Arc<str>),
 }
 
-/// What a notification says; nothing if it is our own. `None`: it can't be understood.
-fn parse(payload: &str, own: &Own) -> Option<Heard> {
+/// What a notification says. `None`: it can't be understood.
+fn parse(payload: &str) -> Option<Heard> {
     let (head, body) = payload.split_once(' ')?;
-    if own.has(head.get(1..)?) {
-        return Some(Heard::Notices(Vec::new()));
-    }
     match *head.as_bytes().first()? {
         b'P' => Some(Heard::Notices(Vec::new())),
         b'T' => Some(Heard::Message(body.into())),
@@ -325,49 +415,40 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_notification_of_ones_own_says_nothing_and_one_of_others_names_what_changed() {
-        let (own, others) = (Own::default(), Own::default());
-        let mut other = others.name().unwrap();
+    fn a_notification_names_what_changed() {
+        let node = Node::new(Turns::default()).unwrap();
         let mut entries = vec![7_u8; 32];
         entries.extend(9_u64.to_be_bytes());
-        let payload = format!("{}{}", other.head(Kind::Removed), BASE64_STANDARD.encode(&entries));
+        let payload = format!("{}{}", node.head(Kind::Removed), BASE64_STANDARD.encode(&entries));
         let (at, line) = payload.split_at(30);
         let broken = format!("{at}\n{line}");
-        let expected = vec![Notice::Removed {
+        let expected = Notice::Removed {
             key: SessionKey::from_bytes([7; 32]),
             version: Version(9),
-        }];
-        assert_eq!(parse(&broken, &own), Some(Heard::Notices(expected.clone())));
-        assert_eq!(parse(&broken, &others), Some(Heard::Notices(vec![])));
-        others.rename(&mut other);
-        assert_eq!(
-            parse(&broken, &others),
-            Some(Heard::Notices(expected)),
-            "what was given up"
-        );
+        };
+        assert_eq!(parse(&broken), Some(Heard::Notices(vec![expected])));
         let mut moved = vec![7_u8; 32];
         moved.extend(9_u64.to_be_bytes());
         moved.extend([8_u8; 32]);
-        let payload = |bytes: &[u8]| format!("{}{}", other.head(Kind::Moved), BASE64_STANDARD.encode(bytes));
+        let payload = |bytes: &[u8]| format!("{}{}", node.head(Kind::Moved), BASE64_STANDARD.encode(bytes));
         let expected = Notice::Moved {
             key: SessionKey::from_bytes([7; 32]),
             version: Version(9),
             to: SessionKey::from_bytes([8; 32]),
         };
-        assert_eq!(parse(&payload(&moved), &own), Some(Heard::Notices(vec![expected])));
-        assert_eq!(parse(&payload(&moved[1..]), &own), None, "half a key");
-        let freed = format!("{}{}", other.head(Kind::Freed), BASE64_STANDARD.encode([8; 32]));
-        assert_eq!(parse(&freed, &own), Some(Heard::Freed(LockKey::from_bytes([8; 32]))));
+        assert_eq!(parse(&payload(&moved)), Some(Heard::Notices(vec![expected])));
+        assert_eq!(parse(&payload(&moved[1..])), None, "half a key");
+        let freed = format!("{}{}", node.head(Kind::Freed), BASE64_STANDARD.encode([8; 32]));
+        assert_eq!(parse(&freed), Some(Heard::Freed(LockKey::from_bytes([8; 32]))));
     }
 
     #[test]
     fn what_is_not_understood_is_no_notification_of_nothing() {
-        let own = Own::default();
         for payload in ["", "L1 AAAA", "C", "Cx", "C1 %", "Cx AAAA", "Zx ", " ", "é x"] {
-            assert_eq!(parse(payload, &own), None, "{payload:?}");
+            assert_eq!(parse(payload), None, "{payload:?}");
         }
         let said = Heard::Message("to all ".into());
-        assert_eq!(parse(&format!("{TOLD}to all "), &own), Some(said));
-        assert_eq!(parse("X1 ", &own), Some(Heard::Notices(vec![Notice::Lagged])));
+        assert_eq!(parse(&format!("{TOLD}to all ")), Some(said));
+        assert_eq!(parse("X1 "), Some(Heard::Notices(vec![Notice::Lagged])));
     }
 }

@@ -132,6 +132,10 @@ struct Shared {
 
 impl Shared {
     async fn answer(&self, client: &Client, statements: &Statements, what: What) -> Result<Answer, StoreError> {
+        let given_up = match &what {
+            What::Release(key, _) => Some(*key),
+            _ => None,
+        };
         let asked = tokio::time::timeout(self.connector.timeout, async {
             match what {
                 What::Acquire(name, holder, lease) => {
@@ -152,7 +156,12 @@ impl Shared {
                 }
             }
         });
-        asked.await.unwrap_or(Err(StoreError::Timeout { context: HANGS }))
+        let answer = asked.await.unwrap_or(Err(StoreError::Timeout { context: HANGS }));
+        if let (Some(key), Err(_)) = (given_up, &answer) {
+            // It may be free all the same. Whoever waits here asks for it in vain if not.
+            self.notices.freed(key);
+        }
+        answer
     }
 
     async fn acquire(

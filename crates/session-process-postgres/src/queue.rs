@@ -4,7 +4,13 @@
 //! 1. What was pushed is taken, in the order in which it came, also after the queue was closed.
 //! 2. A connection that has work to take never waits for more of it.
 
-use std::collections::VecDeque;
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use parking_lot::Mutex;
 use session_process::store::StoreError;
@@ -16,6 +22,29 @@ pub(crate) struct Queue<T> {
     state: Mutex<State<T>>,
     there_is_work: Notify,
     capacity: usize,
+    turns: Turns,
+}
+
+/// What the one who takes from a queue is at, where only one does: odd while what it took last is under way. Whoever takes
+/// again is done with what it took before.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Turns(Arc<AtomicU64>);
+
+impl Turns {
+    /// The number of the turn that is under way, if one is.
+    pub(crate) fn under_way(&self) -> Option<u64> {
+        Some(self.0.load(Ordering::Acquire)).filter(|turn| turn % 2 == 1)
+    }
+
+    pub(crate) fn begin(&self) {
+        self.0.fetch_or(1, Ordering::AcqRel);
+    }
+
+    pub(crate) fn end(&self) {
+        if let Some(turn) = self.under_way() {
+            self.0.store(turn + 1, Ordering::Release);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -35,7 +64,12 @@ impl<T> Queue<T> {
             }),
             there_is_work: Notify::new(),
             capacity,
+            turns: Turns::default(),
         }
+    }
+
+    pub(crate) fn turns(&self) -> Turns {
+        self.turns.clone()
     }
 
     /// Adds work of a weight. What alone is heavier than the queue may hold is taken when nothing else waits.
@@ -61,6 +95,7 @@ impl<T> Queue<T> {
 
     /// Waits for work and takes what is there, up to `most` pieces; `None` when the queue is closed and empty.
     pub(crate) async fn take(&self, most: usize) -> Option<Vec<T>> {
+        self.turns.end();
         loop {
             {
                 let mut state = self.state.lock();
@@ -72,6 +107,7 @@ impl<T> Queue<T> {
                         // For another connection at this queue.
                         self.there_is_work.notify_one();
                     }
+                    self.turns.begin();
                     return Some(work);
                 }
                 if state.closed {
@@ -131,6 +167,20 @@ mod tests {
         assert_eq!(queue.take(3).await, Some(vec![3, 4]));
         assert_eq!(queue.take(3).await, None);
         assert!(queue.push(1, 5).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_turn_is_over_when_work_is_taken_again() {
+        let queue = Queue::new(10);
+        let turns = queue.turns();
+        assert_eq!(turns.under_way(), None);
+        for turn in [1, 3] {
+            queue.push(1, ()).unwrap();
+            queue.take(9).await;
+            assert_eq!(turns.under_way(), Some(turn));
+        }
+        queue.close();
+        assert_eq!((queue.take(9).await, turns.under_way()), (None, None));
     }
 
     #[tokio::test]

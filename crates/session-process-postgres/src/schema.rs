@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use session_process::store::StoreError;
 use tokio_postgres::{
     Row,
     error::SqlState,
@@ -23,15 +24,23 @@ const STEPS_TAKE: Duration = Duration::from_secs(60);
 /// The table that counts the steps.
 const STEP_TABLE: &str = "session_step";
 
-/// What the schema is made with, for those who run such things themselves.
-pub(crate) fn sql(names: &Names, create_schema: bool) -> String {
-    let mut sql = String::from("BEGIN;\n");
-    if create_schema {
-        sql += &format!("CREATE SCHEMA IF NOT EXISTS {};\n", names.quoted_schema());
-    }
+/// What the schema is made with, or moved forward from any step, for those who run such things themselves.
+pub(crate) fn sql(names: &Names) -> String {
+    let mut sql = format!("BEGIN;\nCREATE SCHEMA IF NOT EXISTS {};\n", names.quoted_schema());
     sql += &step_table(names);
     for (n, (name, step)) in STEPS.iter().enumerate() {
-        sql += &format!("\n-- {name}\n{}\n{}", names.render(step), taken(names, n + 1, name));
+        let body = format!("{}\n{}", names.render(step), taken(names, n + 1, name));
+        let mut quotes = String::from("$step$");
+        // A name may be any text.
+        while body.contains(&quotes) {
+            quotes.insert(1, '_');
+        }
+        sql += &format!(
+            "\n-- {name}\nDO {quotes} BEGIN IF NOT EXISTS (SELECT FROM {} WHERE step >= {}) THEN\n{body}END IF; END \
+             {quotes};\n",
+            names.qualified(STEP_TABLE),
+            n + 1
+        );
     }
     sql += "COMMIT;\n";
     sql
@@ -53,16 +62,32 @@ fn taken(names: &Names, step: usize, name: &str) -> String {
 }
 
 /// Whether it is there, and not of the future. What is missing is made, if it may be.
-pub(crate) async fn migrate(client: &Client, names: &Names, may: bool) -> Result<(), OpenError> {
-    suitable(client).await?;
-    if steps(client, names).await? == STEPS.len() {
-        return permitted(client, names).await;
+///
+/// `patience`: how long the database may take to answer. Behind a pooler nobody else bounds it.
+pub(crate) async fn migrate(client: &Client, names: &Names, may: bool, patience: Duration) -> Result<(), OpenError> {
+    let looked = within(patience, async {
+        suitable(client).await?;
+        steps(client, names).await
+    });
+    if looked.await? < STEPS.len() {
+        if !may {
+            return Err(OpenError::Missing {
+                what: format!("table {}, or its newest columns", names.qualified("session")),
+            });
+        }
+        // The server gives up first, and says why.
+        within(STEPS_TAKE + patience, forward(client, names)).await?;
     }
-    if !may {
-        return Err(OpenError::Missing {
-            what: format!("table {}, or its newest columns", names.qualified("session")),
-        });
-    }
+    within(patience, permitted(client, names)).await
+}
+
+async fn within<T>(patience: Duration, work: impl Future<Output = Result<T, OpenError>>) -> Result<T, OpenError> {
+    let timeout = |_| OpenError::Unreachable(StoreError::Timeout { context: "open" });
+    tokio::time::timeout(patience, work).await.map_err(timeout)?
+}
+
+/// Takes the steps that are missing.
+async fn forward(client: &Client, names: &Names) -> Result<(), OpenError> {
     // An error on the way ends the connection, and so the transaction.
     client.begin().await?;
     // Whoever waits for a neighbour's steps waits for as long as these may take.
@@ -100,7 +125,7 @@ pub(crate) async fn migrate(client: &Client, names: &Names, may: bool) -> Result
         client.batch_execute(&taken(names, n + 1, name)).await?;
     }
     client.batch_execute("COMMIT").await?;
-    permitted(client, names).await
+    Ok(())
 }
 
 /// Asks for a row, which is there, about a text.

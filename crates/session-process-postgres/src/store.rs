@@ -24,11 +24,11 @@ use crate::{
     clock::DatabaseClock,
     connection::Connector,
     health::Reach,
-    listener::{Listener, Own},
+    listener::{Listener, Node, Own},
     locks::{self, Ask, Locker},
     names::Names,
     poller::Poller,
-    queue::Queue,
+    queue::{Queue, Turns},
     reader::{self, FirstKeys, Page, Read, Serving},
     recent::Recent,
     schema,
@@ -101,11 +101,11 @@ impl PostgresStore {
             reach: Reach::new(),
         });
         let client = connector.connect().await.map_err(OpenError::Unreachable)?;
-        schema::migrate(&client, &connector.names, builder.create_schema).await?;
+        schema::migrate(&client, &connector.names, builder.create_schema, builder.timeout).await?;
         drop(client);
 
         let own = Own::default();
-        let name = || own.name().map_err(OpenError::Unreachable);
+        let name = |turns| own.name(turns).map_err(OpenError::Unreachable);
         let notices = Arc::new(Notices::new());
         let (closing, closed) = watch::channel(false);
         let (alive, tasks) = watch::channel(());
@@ -131,7 +131,8 @@ impl PostgresStore {
             });
         };
         for queue in &inner.writes {
-            let writer = Writer::new(Arc::clone(&connector), Arc::clone(&notices), name()?, own.clone());
+            let node = name(queue.turns())?;
+            let writer = Writer::new(Arc::clone(&connector), Arc::clone(&notices), node, own.clone());
             until(Box::pin(writer.run(Arc::clone(queue))));
         }
         let serving = Serving::default();
@@ -142,14 +143,14 @@ impl PostgresStore {
         let sweeper = Sweeper {
             connector: Arc::clone(&connector),
             notices: Arc::clone(&notices),
-            node: name()?,
+            node: name(inner.chores.turns())?,
             own: own.clone(),
         };
         until(Box::pin(sweeper.run(Arc::clone(&inner.chores))));
         let locker = Locker {
             connector: Arc::clone(&connector),
             notices: Arc::clone(&notices),
-            node: name()?,
+            node: name(inner.locks.turns())?,
         };
         until(Box::pin(locker.run(Arc::clone(&inner.locks))));
         let mut changes = inner.notices.subscribe();
@@ -160,7 +161,7 @@ impl PostgresStore {
                     apart: builder.listens_apart(),
                     connector,
                     notices,
-                    node: name()?,
+                    node: Node::new(Turns::default()).map_err(OpenError::Unreachable)?,
                     own: own.clone(),
                     interval,
                     patience,

@@ -72,15 +72,7 @@ impl Sweeper {
                         let _ = reply.send(answer);
                     }
                     Chore::Clear(reply) => {
-                        let head = self.node.head(Kind::Clear);
-                        let cleared = match link.ready().await {
-                            Ok((client, statements)) => client
-                                .execute(&statements.notify, &[&head])
-                                .await
-                                .map(drop)
-                                .map_err(|error| store_error("clear all caches", error)),
-                            Err(error) => Err(error),
-                        };
+                        let cleared = self.clear(&mut link).await;
                         // An error: it may have been told all the same.
                         self.notices.tell([Notice::Lagged]);
                         let _ = reply.send(cleared);
@@ -88,6 +80,22 @@ impl Sweeper {
                 }
             }
         }
+    }
+
+    async fn clear(&self, link: &mut Link<Statements>) -> Result<(), StoreError> {
+        let head = self.node.head(Kind::Clear);
+        let tell = async {
+            let (client, statements) = link.ready().await?;
+            let told = client.execute(&statements.notify, &[&head]).await;
+            told.map(drop).map_err(|error| store_error("clear all caches", error))
+        };
+        let told = tokio::time::timeout(self.connector.timeout, tell).await;
+        told.unwrap_or_else(|_| {
+            link.give_up();
+            Err(StoreError::Timeout {
+                context: "clear all caches",
+            })
+        })
     }
 
     async fn sweep(

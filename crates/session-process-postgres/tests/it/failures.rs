@@ -12,7 +12,7 @@ use session_process_postgres::Builder;
 use testkit::postgres::{Disk, Server};
 use tokio_postgres::error::SqlState;
 
-use crate::support::{apply, change, fresh, fresh_on};
+use crate::support::{apply, change, clear_the_way, fresh, fresh_on, kill, obstruct};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_that_somebody_locks_holds_up_its_own_session_alone() {
@@ -48,6 +48,28 @@ async fn a_row_that_somebody_locks_holds_up_its_own_session_alone() {
     );
 }
 
+/// PostgreSQL takes milliseconds, and 0 of them for no limit.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_below_a_millisecond_is_one() {
+    let fresh = fresh().await;
+    let store = Builder::from_config(fresh.database.config())
+        .lock_timeout(Duration::from_micros(500))
+        .timeout(Duration::from_secs(60))
+        .open()
+        .await
+        .unwrap();
+    apply(&fresh.store, change(key(1), Op::Create(Box::default())))
+        .await
+        .unwrap();
+    let mut client = fresh.database.connect().await;
+    let transaction = client.transaction().await.unwrap();
+    let lock = "SELECT 1 FROM session_process.session FOR UPDATE";
+    transaction.query(lock, &[]).await.unwrap();
+    let held = tokio::time::timeout(Duration::from_secs(20), store.commit(plain(1))).await;
+    let held = held.expect("it waits for the row");
+    assert!(matches!(held, Err(StoreError::Timeout { .. })), "{held:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_change_fails_alone() {
     let fresh = fresh().await;
@@ -76,22 +98,6 @@ async fn a_bad_change_fails_alone() {
     }
     let found = fresh.store.load(&keys).await.unwrap();
     assert_eq!(found.iter().flatten().count(), 7);
-}
-
-/// What the database does to a row of the table, until it is dropped again: PL/pgSQL.
-pub(crate) async fn obstruct(client: &tokio_postgres::Client, body: &str) {
-    let sql = format!(
-        "CREATE FUNCTION public.obstacle() RETURNS trigger LANGUAGE plpgsql AS $body$ BEGIN {body} \
-         IF TG_OP = 'DELETE' THEN RETURN OLD; END IF; RETURN NEW; END $body$; \
-         CREATE TRIGGER obstacle BEFORE INSERT OR UPDATE OR DELETE ON session_process.session \
-         FOR EACH ROW EXECUTE FUNCTION public.obstacle()"
-    );
-    client.batch_execute(&sql).await.unwrap();
-}
-
-pub(crate) async fn clear_the_way(client: &tokio_postgres::Client) {
-    let sql = "DROP TRIGGER obstacle ON session_process.session; DROP FUNCTION public.obstacle()";
-    client.batch_execute(sql).await.unwrap();
 }
 
 fn key(n: u8) -> SessionKey {
@@ -301,13 +307,11 @@ async fn a_database_that_takes_no_writes_is_away_for_writes_alone() {
         .unwrap();
     let client = fresh.database.connect().await;
     let name = fresh.database.name();
-    let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> \
-                pg_backend_pid()";
     client
         .batch_execute(&format!("ALTER DATABASE {name} SET default_transaction_read_only = on"))
         .await
         .unwrap();
-    client.execute(kill, &[]).await.unwrap();
+    kill(&client, "true").await;
     while fresh.store.load(&[key(1)]).await.is_err() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
@@ -320,7 +324,7 @@ async fn a_database_that_takes_no_writes_is_away_for_writes_alone() {
         ))
         .await
         .unwrap();
-    client.execute(kill, &[]).await.unwrap();
+    kill(&client, "true").await;
     while fresh.store.commit(plain(1)).await.is_err() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }

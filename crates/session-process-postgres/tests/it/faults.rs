@@ -11,17 +11,12 @@ use testkit::{
     postgres::{Database, Disk, Server},
 };
 
+use crate::support::kill;
 use crate::traffic::{TIMEOUT, Traffic, node};
 
 async fn two(database: &Database) -> Traffic {
     Traffic::begin(&[node(database.config()).await, node(database.config()).await]).await
 }
-
-const KILL_LISTENERS: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-     WHERE datname = current_database() AND pid <> pg_backend_pid() AND query ~ '^LISTEN|pg_notify\\(\\$1, \\$2\\)'";
-
-const KILL_ALL: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-     WHERE datname = current_database() AND pid <> pg_backend_pid()";
 
 /// gopgsession: "listener away 5 s, an update meanwhile": the old value is served for good.
 #[tokio::test(flavor = "multi_thread")]
@@ -36,7 +31,7 @@ async fn a_listener_that_is_killed_serves_nothing_old() {
         progress.step();
         traffic.flows([0, 1]).await;
         // One or both: the one that was killed before may not be back yet.
-        while admin.execute(KILL_LISTENERS, &[]).await.unwrap() == 0 {
+        while kill(&admin, "query ~ '^LISTEN|pg_notify\\(\\$1, \\$2\\)'").await == 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
@@ -54,7 +49,7 @@ async fn all_connections_can_be_killed_again_and_again() {
     for _ in 0..times {
         progress.step();
         traffic.flows([0, 1]).await;
-        assert!(admin.execute(KILL_ALL, &[]).await.unwrap() >= 2);
+        assert!(kill(&admin, "true").await >= 2);
     }
     traffic.end().await;
 }

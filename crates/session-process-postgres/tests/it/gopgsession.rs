@@ -44,10 +44,7 @@ use session_process::{
 };
 use testkit::{Asked, Hooked, Hooks, conformance::StoreUnderTest};
 
-use crate::{
-    failures::{clear_the_way, obstruct},
-    support::{Fresh, apply, fresh, records, records_with},
-};
+use crate::support::{Fresh, apply, clear_the_way, fresh, kill, obstruct, records, records_with};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -314,9 +311,7 @@ async fn a_cache_of_sixty_six_thousand_recovers() {
     }
     assert_eq!(two.stats().cached, MANY);
     let mut events = other.changes();
-    let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND \
-                pid <> pg_backend_pid()";
-    admin.execute(kill, &[]).await.unwrap();
+    kill(&admin, "true").await;
     while events.next().await != Some(session_process::store::Notice::Hearing) {}
     let (first, last) = (&ids[0], &ids[MANY - 1]);
     for (to, id) in [(1, first), (2, last)] {

@@ -12,10 +12,7 @@ use session_process::store::{
 use session_process_postgres::{Builder, PostgresStore};
 use tokio::task::JoinSet;
 
-use crate::{
-    failures::obstruct,
-    support::{Fresh, apply, change, fresh},
-};
+use crate::support::{Fresh, apply, change, fresh, obstruct};
 
 fn key(n: u16) -> SessionKey {
     let mut bytes = [0; 32];

@@ -16,7 +16,7 @@ use session_process_postgres::{Builder, CacheTrust, Coherence, Health, PostgresS
 use testkit::postgres::{Disk, Proxy, Server};
 
 use crate::{
-    support::{apply, change, records},
+    support::{apply, change, kill, records},
     traffic::{TIMEOUT, node},
 };
 
@@ -116,9 +116,7 @@ async fn a_store_that_works_in_part_is_degraded() {
     let (admin, elsewhere) = (database.connect().await, server.connect().await);
     let allow = |allowed: bool| format!("ALTER DATABASE {} ALLOW_CONNECTIONS {allowed}", database.name());
     elsewhere.batch_execute(&allow(false)).await.unwrap();
-    let listens = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = current_database() AND \
-                   query ~ 'pg_notify\\(\\$1'";
-    assert_eq!(admin.execute(listens, &[]).await.unwrap(), 1);
+    assert_eq!(kill(&admin, "query ~ 'pg_notify\\(\\$1'").await, 1);
     let health = until(&store, |health| health.database != Reachability::Connected).await;
     assert_eq!(
         (health.database, health.cache),

@@ -17,9 +17,12 @@ use session_process::{
     },
 };
 use session_process_postgres::{Builder, PostgresStore};
-use testkit::{conformance::StoreUnderTest, postgres::Server};
+use testkit::{
+    conformance::StoreUnderTest,
+    postgres::{Proxy, Server, Way},
+};
 
-use crate::support::{Fresh, apply, change, fresh, fresh_on};
+use crate::support::{Fresh, apply, change, fresh, fresh_on, kill};
 
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -72,6 +75,38 @@ async fn a_node_that_waits_is_told_when_another_gives_the_lock_up() {
         assert!(fresh.store.release(name.key(), first).await.unwrap());
         freed.await;
     }
+}
+
+/// And the notification of it is lost as well, with the connection that listens.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_whose_answer_is_lost_is_told_to_those_who_wait_on_the_same_node() {
+    let fresh = fresh().await;
+    let proxy = Proxy::before(&fresh.database.config()).await;
+    let store = Builder::from_config(proxy.config(&fresh.database.config()))
+        .open()
+        .await
+        .unwrap();
+    let name = LockName::new("a");
+    let (first, second) = (Holder::random().unwrap(), Holder::random().unwrap());
+    // On a connection that is made for it, and so the newest.
+    store.acquire(&name, first, LEASE).await.unwrap();
+    let freed = store.freed(name.key());
+    let busy = store.acquire(&name, second, LEASE).await.unwrap();
+    assert!(matches!(busy, Acquired::Busy { .. }));
+    proxy.lose_on_newest(Way::ToNode);
+    let release = tokio::spawn({
+        let (store, key) = (store.clone(), name.key());
+        async move { store.release(key, first).await }
+    });
+    let admin = fresh.database.connect().await;
+    let held = "SELECT FROM session_process.locks WHERE held";
+    while !admin.query(held, &[]).await.unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    proxy.cut();
+    let told = tokio::time::timeout(Duration::from_secs(10), freed).await;
+    assert!(told.is_ok(), "it waits for a lock that is free");
+    assert!(release.await.unwrap().is_err());
 }
 
 /// A write that is under way when its lock goes to somebody else is in the database before that, or never.
@@ -136,9 +171,7 @@ async fn a_lost_connection_is_no_lost_lock() {
     let lock = locks(&fresh.store).lock("a").await.unwrap();
     let admin = fresh.database.connect().await;
     for _ in 0..3 {
-        let kill = "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = current_database() \
-                    AND pid <> pg_backend_pid()";
-        admin.execute(kill, &[]).await.unwrap();
+        kill(&admin, "true").await;
         // As a renewal does: it may be refused as long as the connection is made again.
         while !matches!(lock.extend(LEASE).await, Ok(true)) {
             assert!(lock.is_held());

@@ -10,6 +10,7 @@ mod gopgsession;
 mod groups;
 mod health;
 mod locks;
+mod logs;
 mod network;
 mod nodes;
 mod parity;

@@ -1,8 +1,16 @@
 //! The network between a node and the database: it loses, holds back, cuts and delays what is sent.
 
-use std::time::{Duration, Instant};
+use std::{
+    num::NonZeroUsize,
+    time::{Duration, Instant},
+};
 
-use session_process::records::NewSession;
+use session_process::{
+    SessionId,
+    records::NewSession,
+    store::{SessionStore, StoreError},
+};
+use session_process_postgres::Builder;
 use testkit::{
     Progress, long_or,
     postgres::{Database, Proxy, Server, Way},
@@ -101,6 +109,87 @@ async fn a_write_that_arrives_late_is_heard_of_also_by_the_node_that_sent_it() {
             "it took effect, and the cache goes on with the old value"
         );
     }
+}
+
+/// The connection that writes gets no answers any more, and the one that listens is as it was: what was committed is news to
+/// the node that sent it, long before it gives the write up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_whose_answer_is_lost_is_heard_of_like_one_of_another_node() {
+    let server = Server::shared().await;
+    let database = server.database().await;
+    let proxy = Proxy::before(&database.config()).await;
+    let store = Builder::from_config(proxy.config(&database.config()))
+        .writers(NonZeroUsize::MIN)
+        .readers(NonZeroUsize::MIN)
+        .open()
+        .await
+        .unwrap();
+    let (one, two) = (records(&store), records(&store));
+    // So that the connection that writes is the newest.
+    let nobody = SessionId::generate();
+    assert!(one.get_fresh(&nobody).await.unwrap().is_none());
+    let id = one.create(NewSession::new().attribute("n", 1)).await.unwrap().id;
+    let read = async || two.get(&id).await.unwrap().unwrap().get::<u32>("n").unwrap();
+    assert_eq!(read().await, Some(1));
+    proxy.lose_on_newest(Way::ToNode);
+    let unanswered = tokio::spawn({
+        let (one, id) = (one.clone(), id.clone());
+        async move { one.update(&id, |attributes| attributes.insert("n", 2)).await }
+    });
+    // Not by way of the store, which would learn of it by that.
+    let admin = database.connect().await;
+    let written = "SELECT 1 FROM session_process.session WHERE attributes LIKE '%2%' AND version & 65535 > 0";
+    while admin.query(written, &[]).await.unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let (begun, bound) = (Instant::now(), store.staleness_bound().unwrap());
+    while read().await != Some(2) {
+        assert!(
+            begun.elapsed() < bound,
+            "it was committed, and the cache goes on with the old value"
+        );
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert!(
+        two.stats().cache_in_use && !unanswered.is_finished(),
+        "it was told of the change"
+    );
+    assert!(unanswered.await.unwrap().is_err());
+    assert_eq!(read().await, Some(2));
+}
+
+/// For longer than the store waits for the database: nothing waits for good.
+async fn in_time<T>(work: impl Future<Output = T>) -> T {
+    let done = tokio::time::timeout(5 * TIMEOUT, work).await;
+    done.expect("it waits for good")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn to_clear_all_caches_waits_no_longer_than_for_anything_else() {
+    let server = Server::shared().await;
+    let database = server.database().await;
+    let proxy = Proxy::before(&database.config()).await;
+    let store = node(proxy.config(&database.config())).await;
+    store.clear_caches().await.unwrap();
+    proxy.lose(Way::ToServer);
+    let (one, two) = in_time(async { tokio::join!(store.clear_caches(), store.delete_expired(1)) }).await;
+    assert!(matches!(one, Err(StoreError::Timeout { .. })), "{one:?}");
+    assert!(two.is_err(), "{two:?}");
+    proxy.heal();
+    in_time(async {
+        // It connects anew.
+        while store.clear_caches().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+    proxy.lose(Way::ToServer);
+    let clears = tokio::spawn({
+        let store = store.clone();
+        async move { store.clear_caches().await }
+    });
+    in_time(store.shutdown()).await;
+    assert!(clears.await.unwrap().is_err());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -65,6 +65,31 @@ async fn updates_of_one_session_on_two_nodes_add_up() {
     );
 }
 
+/// Once by the answer; the notification says nothing new then, whether it came before the answer or after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_is_told_of_a_change_of_its_own_once() {
+    let fresh = fresh().await;
+    let other = fresh.node().await;
+    let mut changes = fresh.store.changes();
+    let key = |n: u8| SessionKey::from_bytes([n; 32]);
+    for n in 0..100 {
+        apply(&fresh.store, change(key(n), Op::Create(Box::default())))
+            .await
+            .unwrap();
+    }
+    // In the order of the commits, so all before it were heard when this one is.
+    apply(&other, change(key(100), Op::Create(Box::default())))
+        .await
+        .unwrap();
+    for n in 0..=100 {
+        let notice = next(&mut changes).await;
+        assert!(
+            matches!(notice, Notice::Changed { key: told, .. } if told == key(n)),
+            "{n}: {notice:?}"
+        );
+    }
+}
+
 /// gopgsession: 8 tasks that update 5 attributes of one session end in deadlocks. Here: 8 tasks, 40 sessions, both nodes.
 #[tokio::test(flavor = "multi_thread")]
 async fn updates_of_many_sessions_on_two_nodes_add_up() {

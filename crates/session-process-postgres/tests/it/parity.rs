@@ -11,7 +11,7 @@ use session_process::{
 use session_process_postgres::{Builder, OpenError, PostgresStore};
 use testkit::conformance::StoreUnderTest;
 
-use crate::support::{fresh, records, records_with};
+use crate::support::{fresh, kill, records, records_with};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn g6_what_one_node_writes_the_cache_of_another_serves() {
@@ -30,9 +30,7 @@ async fn g6_what_one_node_writes_the_cache_of_another_serves() {
 async fn g7_a_node_that_was_cut_off_hears_again_by_itself() {
     let fresh = fresh().await;
     let mut changes = fresh.store.changes();
-    let cut = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity \
-               WHERE datname = current_database() AND pid <> pg_backend_pid()";
-    fresh.database.connect().await.execute(cut, &[]).await.unwrap();
+    kill(&fresh.database.connect().await, "true").await;
     for told in [Notice::Deaf, Notice::Hearing] {
         while changes.next().await.expect("it is open") != told {}
     }

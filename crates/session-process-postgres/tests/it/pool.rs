@@ -2,8 +2,9 @@
 
 use std::{
     sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::SeqCst},
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+        mpsc,
     },
     time::{Duration, Instant},
 };
@@ -12,13 +13,14 @@ use deadpool_postgres::{Manager, ManagerConfig, Object, Pool, PoolError, Recycli
 use session_process::{
     locks::Locks,
     records::{NewSession, RecordError},
-    store::LockName,
+    store::{LockName, Notice, SessionStore},
 };
 use session_process_postgres::{Builder, Coherence, Connection, OpenError, PostgresStore};
 use testkit::postgres::{Database, Proxy, Server};
+use tokio::task::block_in_place;
 use tokio_postgres::NoTls;
 
-use crate::support::records;
+use crate::support::{kill, records};
 use crate::traffic::{TIMEOUT, Traffic};
 
 /// What a store takes of it: two writers, two readers, cleanup, locks, and what asks or proves.
@@ -119,9 +121,7 @@ async fn two_nodes_on_their_pools_lose_nothing_when_all_connections_are_killed()
     let admin = database.connect().await;
     for _ in 0..3 {
         traffic.flows([0, 1]).await;
-        let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> \
-                    pg_backend_pid()";
-        assert!(admin.execute(kill, &[]).await.unwrap() > 4);
+        assert!(kill(&admin, "true").await > 4);
     }
     traffic.end().await;
     assert!(pools.iter().all(|pool| pool.status().size <= HELD));
@@ -200,4 +200,48 @@ async fn a_store_that_is_shut_down_holds_no_connection_however_its_proofs_are_do
         assert!(begun.elapsed() < Duration::from_secs(10), "it is still held");
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
+}
+
+/// The store doesn't hear any more, and says so before it closes what somebody else may take his time with.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_slow_to_close_keeps_no_cache_in_use() {
+    let server = Server::shared().await;
+    let database = server.database().await;
+    let (release, released) = mpsc::channel::<()>();
+    let (is_slow, released) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(released)));
+    let connect = {
+        let (config, is_slow) = (database.config(), Arc::clone(&is_slow));
+        move || {
+            let (config, is_slow, released) = (config.clone(), Arc::clone(&is_slow), Arc::clone(&released));
+            async move {
+                let (client, connection) = config.connect(NoTls).await?;
+                tokio::spawn(connection);
+                Ok::<_, tokio_postgres::Error>(Connection::lent(
+                    client,
+                    |client| client,
+                    move |client| {
+                        if is_slow.load(SeqCst) {
+                            // An error: the test is over.
+                            let _ = block_in_place(|| released.lock().unwrap().recv());
+                        }
+                        drop(client);
+                    },
+                ))
+            }
+        }
+    };
+    let mut listens = database.config();
+    listens.application_name("listens");
+    let store = Builder::from_connect(connect)
+        .listen_with(listens)
+        .open()
+        .await
+        .unwrap();
+    let mut changes = store.changes();
+    assert!(store.health().await.cache.is_trusted());
+    is_slow.store(true, SeqCst);
+    kill(&database.connect().await, "application_name = 'listens'").await;
+    let told = tokio::time::timeout(Duration::from_secs(10), changes.next()).await;
+    drop(release);
+    assert_eq!(told.expect("it is told at once"), Some(Notice::Deaf));
 }

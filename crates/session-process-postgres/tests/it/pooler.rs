@@ -22,7 +22,7 @@ use testkit::{
 };
 
 use crate::{
-    support::{Fresh, records},
+    support::{Fresh, kill, records},
     traffic::{TIMEOUT, Traffic},
 };
 
@@ -131,9 +131,7 @@ async fn what_the_database_ends_under_a_pooler_comes_back_and_nothing_is_lost() 
     let admin = database.connect().await;
     for _ in 0..3 {
         traffic.flows([0, 1]).await;
-        let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> \
-                    pg_backend_pid()";
-        assert!(admin.execute(kill, &[]).await.unwrap() > 0);
+        assert!(kill(&admin, "true").await > 0);
     }
     traffic.end().await;
 }
@@ -267,9 +265,7 @@ async fn behind_a_pooler_it_polls_unless_it_may_listen_past_it() {
     assert_eq!(one.staleness_bound(), Some(Duration::from_secs(2)));
     let traffic = Traffic::begin(&[one, two]).await;
     traffic.flows([0, 1]).await;
-    let listens = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND query ~ \
-                   '^LISTEN'";
-    assert_eq!(database.connect().await.execute(listens, &[]).await.unwrap(), 2);
+    assert_eq!(kill(&database.connect().await, "query ~ '^LISTEN'").await, 2);
     traffic.flows([0, 1]).await;
     traffic.end().await;
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use session_process::store::{Change, Edit, Expect, Op, Owner, SessionKey, SessionStore, Version};
+use session_process::store::{Change, Edit, Expect, Op, Owner, SessionKey, SessionStore, StoreError, Version};
 use session_process_postgres::{Builder, Coherence, OpenError, PostgresStore};
 use testkit::postgres::{Database, Disk, Server};
 
@@ -27,16 +27,21 @@ async fn works(store: &PostgresStore) {
 #[tokio::test(flavor = "multi_thread")]
 async fn any_names_will_do_and_those_that_are_too_long_are_refused() {
     let server = Server::shared().await;
-    let database = server.database().await;
+    let (database, printed) = (server.database().await, server.database().await);
     for (schema, prefix) in [
         ("a \"quoted\" schema", "it's\"; DROP TABLE x; --"),
         ("100%", "%s_%I_"),
         ("Größe \u{1F980}", "préfixe_"),
         ("select", "{session}\\"),
+        ("$step$", "$_step$"),
         (&"s".repeat(63), &"p".repeat(47)),
     ] {
-        let builder = || Builder::from_config(database.config()).schema(schema).prefix(prefix);
+        let there = |config| Builder::from_config(config).schema(schema).prefix(prefix);
+        let builder = || there(database.config());
         works(&builder().open().await.unwrap()).await;
+        let sql = builder().schema_sql().unwrap();
+        printed.connect().await.batch_execute(&sql).await.unwrap();
+        works(&there(printed.config()).create_schema(false).open().await.unwrap()).await;
         // Again: it is there.
         assert_eq!(
             builder()
@@ -84,6 +89,28 @@ async fn twenty_nodes_that_start_at_once_make_the_schema_once() {
     assert_eq!(steps, ["0001_sessions", "0002_locks", "0003_first_keys"]);
 }
 
+/// Behind a pooler the server bounds nothing: here somebody has the table to himself.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_hangs_is_an_error_also_where_the_schema_is_looked_at() {
+    let fresh = fresh().await;
+    let mut admin = fresh.database.connect().await;
+    let locked = admin.transaction().await.unwrap();
+    locked
+        .batch_execute("LOCK TABLE session_process.session_step")
+        .await
+        .unwrap();
+    let opening = Builder::from_config(fresh.database.config())
+        .behind_pooler(true)
+        .timeout(Duration::from_millis(300))
+        .open();
+    let opened = tokio::time::timeout(Duration::from_secs(10), opening).await;
+    let refused = opened.expect("it waits for good").unwrap_err();
+    assert!(
+        matches!(refused, OpenError::Unreachable(StoreError::Timeout { .. })),
+        "{refused:?}"
+    );
+}
+
 /// For longer than for a row that somebody keeps locked.
 #[tokio::test(flavor = "multi_thread")]
 async fn nodes_that_start_wait_for_one_that_is_slow_to_make_the_schema() {
@@ -128,6 +155,37 @@ async fn the_printed_schema_is_the_one_that_is_needed() {
         .await
         .unwrap();
     works(&builder().open().await.unwrap()).await;
+}
+
+/// By the store, or by what it prints: from every step on which tables were left.
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_of_an_older_step_are_moved_forward() {
+    let server = Server::shared().await;
+    let printed = PostgresStore::builder("host=localhost").unwrap().schema_sql().unwrap();
+    let begins: Vec<usize> = printed.match_indices("\n-- 000").map(|(at, _)| at).collect();
+    assert!(begins.len() >= 3, "{printed}");
+    for made in [true, false] {
+        for begin in &begins[1..] {
+            let database = server.database().await;
+            let admin = database.connect().await;
+            admin
+                .batch_execute(&format!("{}\nCOMMIT;", &printed[..*begin]))
+                .await
+                .unwrap();
+            let builder = || Builder::from_config(database.config()).create_schema(false);
+            let missing = builder().open().await;
+            assert!(matches!(missing, Err(OpenError::Missing { .. })), "{missing:?}");
+            if made {
+                works(&builder().create_schema(true).open().await.unwrap()).await;
+            } else {
+                admin.batch_execute(&printed).await.unwrap();
+                works(&builder().open().await.unwrap()).await;
+            }
+            // What is there is left alone.
+            admin.batch_execute(&printed).await.unwrap();
+            assert!(builder().open().await.is_ok());
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -18,6 +18,7 @@ use testkit::{
     locks::LocksUnderTest,
     postgres::{Database, Server},
 };
+use tokio_postgres::Client;
 
 /// A store in a database of its own, which goes with it.
 pub(crate) struct Fresh {
@@ -99,4 +100,29 @@ pub(crate) fn records(store: &PostgresStore) -> SessionRecords {
 /// The same, with more to be set.
 pub(crate) fn records_with(store: &PostgresStore) -> RecordsBuilder {
     SessionRecords::builder(store.clone()).cleanup_interval(None)
+}
+
+/// Ends the other connections to this database for which that holds, in SQL; `true`: all. How many it were, when they are gone.
+pub(crate) async fn kill(admin: &Client, which: &str) -> u64 {
+    let sql = format!(
+        "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = current_database() AND pid <> \
+         pg_backend_pid() AND {which}"
+    );
+    admin.execute(&sql, &[]).await.unwrap()
+}
+
+/// What the database does to a row of the table, until it is dropped again: PL/pgSQL.
+pub(crate) async fn obstruct(client: &Client, body: &str) {
+    let sql = format!(
+        "CREATE FUNCTION public.obstacle() RETURNS trigger LANGUAGE plpgsql AS $body$ BEGIN {body} \
+         IF TG_OP = 'DELETE' THEN RETURN OLD; END IF; RETURN NEW; END $body$; \
+         CREATE TRIGGER obstacle BEFORE INSERT OR UPDATE OR DELETE ON session_process.session \
+         FOR EACH ROW EXECUTE FUNCTION public.obstacle()"
+    );
+    client.batch_execute(&sql).await.unwrap();
+}
+
+pub(crate) async fn clear_the_way(client: &Client) {
+    let sql = "DROP TRIGGER obstacle ON session_process.session; DROP FUNCTION public.obstacle()";
+    client.batch_execute(sql).await.unwrap();
 }

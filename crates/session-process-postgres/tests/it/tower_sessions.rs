@@ -26,7 +26,7 @@ use testkit::{
     postgres::{Disk, Server},
 };
 
-use crate::support::{Fresh, fresh, records};
+use crate::support::{Fresh, fresh, kill, records};
 
 #[derive(Default, Serialize, Deserialize)]
 struct Counter {
@@ -256,8 +256,6 @@ async fn the_cleanup_goes_on_after_errors_of_the_database() {
         .build()
         .unwrap();
     let admin = fresh.database.connect().await;
-    let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> \
-                pg_backend_pid()";
     let mut failed = records.events();
     for _ in 0..2 {
         // A table that is away, and all connections: the cleanup meets both.
@@ -267,7 +265,7 @@ async fn the_cleanup_goes_on_after_errors_of_the_database() {
             .unwrap();
         let wanted = |event: &Event| matches!(event, Event::RecordCleanupFailed { .. }).then_some(());
         failed.find(wanted).await.unwrap();
-        admin.execute(kill, &[]).await.unwrap();
+        kill(&admin, "true").await;
         admin
             .batch_execute("ALTER TABLE session_process.elsewhere RENAME TO session")
             .await

@@ -173,6 +173,14 @@ impl Traffic {
     #[allow(clippy::print_stdout, reason = "what a test that fails has seen")]
     pub(crate) async fn end(self) {
         self.flows(0..self.nodes.len()).await;
+        let begun = Instant::now();
+        while !self.nodes.iter().all(|node| node.stats().cache_in_use) {
+            assert!(
+                begun.elapsed() < 10 * self.bound,
+                "a cache that is never used is never wrong"
+            );
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
         self.goes_on_for(self.bound + SLACK).await;
         self.shared.stop.store(true, Ordering::Release);
         for task in self.tasks {

@@ -42,6 +42,8 @@ pub enum Way {
 struct Weather {
     /// Connections with a smaller number than this are held.
     hold_below: u64,
+    /// Connections with a smaller number than this lose nothing.
+    lose_from: u64,
     lose_to_server: bool,
     lose_to_node: bool,
     refuse: bool,
@@ -51,11 +53,12 @@ struct Weather {
 }
 
 impl Weather {
-    fn loses(&self, way: Way) -> bool {
-        match way {
+    fn loses(&self, number: u64, way: Way) -> bool {
+        let loses = match way {
             Way::ToServer => self.lose_to_server,
             Way::ToNode => self.lose_to_node,
-        }
+        };
+        loses && number >= self.lose_from
     }
 }
 
@@ -127,7 +130,14 @@ impl Proxy {
         });
     }
 
-    /// The same both ways.
+    /// The same for the connection that was made last, and for those that are made later.
+    pub fn lose_on_newest(&self, way: Way) {
+        let newest = self.connections.load(Ordering::Acquire).saturating_sub(1);
+        self.weather.send_modify(|weather| weather.lose_from = newest);
+        self.lose(way);
+    }
+
+    /// [`lose`](Self::lose), both ways.
     pub fn swallow(&self) {
         self.lose(Way::ToServer);
         self.lose(Way::ToNode);
@@ -239,7 +249,7 @@ async fn pass(
         // An error: the proxy is gone.
         let now = weather.wait_for(|weather| number >= weather.hold_below).await;
         let Ok(now) = now.map(|weather| *weather) else { return };
-        lost |= now.loses(way);
+        lost |= now.loses(number, way);
         if lost {
             if count == 0 {
                 // The other end is not told.
