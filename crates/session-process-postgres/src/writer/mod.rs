@@ -160,7 +160,7 @@ impl Writer {
         let mut patience = PATIENCE;
         // What is to be written together. Where that fails by the fault of some, the others are written without them:
         // halves of it, and halves of those. In their order, so that the changes of one key keep theirs.
-        let mut waiting = vec![0..group.calls()];
+        let mut waiting: Vec<Range<usize>> = std::iter::once(0..group.calls()).collect();
         while let Some(calls) = waiting.pop() {
             let Err(error) = self.group(&mut group, calls.clone()).await else {
                 continue;
