@@ -131,7 +131,7 @@ impl Builder {
             queue_bytes: 64 << 20,
             recent_bytes: 16 << 20,
             timeout: Duration::from_secs(5),
-            lock_timeout: Duration::from_secs(1),
+            lock_timeout: Duration::from_millis(1_500),
             coherence: None,
             pooled: false,
             shift: Arc::default(),
@@ -197,7 +197,8 @@ impl Builder {
     }
 
     /// How long somebody else may keep a row locked, before the changes of that session fail (those of the others go
-    /// on). 1 s; the store itself holds locks for milliseconds.
+    /// on). 1.5 s; the store itself holds locks for milliseconds. Longer than `deadlock_timeout` of the server, which is 1 s:
+    /// otherwise a deadlock with somebody else's transaction is not found, and tried again, but is such a failure.
     pub fn lock_timeout(mut self, timeout: Duration) -> Self {
         self.lock_timeout = timeout;
         self
