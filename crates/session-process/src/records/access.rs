@@ -70,7 +70,18 @@ impl Access {
 struct Pending {
     access: Arc<Access>,
     user: Option<OwnerText>,
+    idle_timeout: Option<Duration>,
     due: Timestamp,
+}
+
+impl Pending {
+    /// When the store has to be told of a use at `now`.
+    fn due(access: &Access, idle_timeout: Option<Duration>, now: Timestamp, interval: Duration) -> Timestamp {
+        let due = now.saturating_add(interval);
+        idle_timeout.map_or(due, |idle| {
+            due.min(access.stored().saturating_add(idle.saturating_sub(margin(idle))))
+        })
+    }
 }
 
 #[derive(Default)]
@@ -168,14 +179,12 @@ impl Accesses {
         if access.queued.swap(true, Ordering::SeqCst) {
             return;
         }
-        let mut due = now.saturating_add(self.interval);
-        if let Some(idle) = entry.record.lifetime.idle_timeout {
-            let last = access.stored().saturating_add(idle.saturating_sub(margin(idle)));
-            due = due.min(last);
-        }
+        let idle_timeout = entry.record.lifetime.idle_timeout;
+        let due = Pending::due(access, idle_timeout, now, self.interval);
         let new = Pending {
             access: Arc::clone(access),
             user: entry.record.user_id.clone(),
+            idle_timeout,
             due,
         };
         if let Some(before) = pending.insert(entry.record.key, new)
@@ -249,7 +258,7 @@ impl Accesses {
             access.queued.store(false, Ordering::SeqCst);
             if access.at.load(Ordering::SeqCst) > accessed_at.as_micros() {
                 access.queued.store(true, Ordering::SeqCst);
-                waiting.due = now.saturating_add(self.interval);
+                waiting.due = Pending::due(access, waiting.idle_timeout, now, self.interval);
             } else {
                 pending.remove(key);
             }
