@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 use super::{backend::Backend, entry::Entry};
 use crate::{
     Timestamp,
-    store::{OwnerText, SessionKey, StoreError, Touch},
+    store::{OwnerText, Record, SessionKey, StoreError, Touch},
 };
 
 /// Touches in one piece: a store that writes them in one transaction holds up the others for some milliseconds.
@@ -148,17 +148,24 @@ impl Accesses {
         }
     }
 
-    /// For a record just read or written, whose last access the store knows as `stored`.
-    pub(super) fn of(&self, key: &SessionKey, stored: Timestamp) -> Arc<Access> {
-        let pending = self.pending.lock();
-        match pending.by_key.get(key) {
-            Some(pending) => {
-                pending.access.at.fetch_max(stored.as_micros(), Ordering::SeqCst);
-                pending.access.is_stored(stored);
-                Arc::clone(&pending.access)
-            }
-            None => Arc::new(Access::new(stored)),
+    /// For a record just read or written.
+    pub(super) fn of(&self, record: &Record) -> Arc<Access> {
+        let stored = record.accessed_at;
+        let mut pending = self.pending.lock();
+        let Some(waiting) = pending.by_key.get(&record.key) else {
+            return Arc::new(Access::new(stored));
+        };
+        let access = Arc::clone(&waiting.access);
+        access.at.fetch_max(stored.as_micros(), Ordering::SeqCst);
+        access.is_stored(stored);
+        // Somebody logged in or out since it was used.
+        if waiting.user != record.user_id
+            && let Some(waiting) = pending.remove(&record.key)
+        {
+            let user = record.user_id.clone();
+            pending.insert(record.key, Pending { user, ..waiting });
         }
+        access
     }
 
     #[inline]
