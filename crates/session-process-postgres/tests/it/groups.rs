@@ -37,11 +37,17 @@ async fn impatient(fresh: &Fresh) -> PostgresStore {
 }
 
 /// Each by a caller of its own, all at once.
-async fn at_once(store: &PostgresStore, changes: Vec<Change>) -> Vec<Result<Vec<Outcome>, StoreError>> {
+async fn at_once(store: &PostgresStore, changes: Vec<Change>) -> Vec<Answer> {
+    calls_at_once(store, changes.into_iter().map(|change| vec![change]).collect()).await
+}
+
+type Answer = Result<Vec<Outcome>, StoreError>;
+
+async fn calls_at_once(store: &PostgresStore, calls: Vec<Vec<Change>>) -> Vec<Answer> {
     let mut callers = JoinSet::new();
-    for (n, change) in changes.into_iter().enumerate() {
+    for (n, changes) in calls.into_iter().enumerate() {
         let store = store.clone();
-        callers.spawn(async move { (n, store.commit(vec![change]).await) });
+        callers.spawn(async move { (n, store.commit(changes).await) });
     }
     let mut answers = callers.join_all().await;
     answers.sort_unstable_by_key(|(n, _)| *n);
@@ -205,5 +211,55 @@ async fn a_session_that_is_changed_all_the_time_can_be_evicted() {
         }
         apply(&fresh.store, change(key(n + 1), create())).await.unwrap();
         savers.join_all().await;
+    }
+}
+
+const LOCKED: &str = "SELECT 1 FROM session_process.session WHERE key = $1 FOR UPDATE";
+
+/// What becomes of calls that one writer takes together, while somebody has done that to the row of a session and did not
+/// commit it.
+async fn gathered_while(
+    fresh: &Fresh,
+    store: &PostgresStore,
+    (done, n): (&str, u16),
+    calls: Vec<Vec<Change>>,
+) -> Vec<Answer> {
+    const BUSY: u16 = u16::MAX;
+    create(store, [BUSY]).await;
+    let mut client = fresh.database.connect().await;
+    let transaction = client.transaction().await.unwrap();
+    for (done, n) in [(done, n), (LOCKED, BUSY)] {
+        transaction.query(done, &[&&key(n).as_bytes()[..]]).await.unwrap();
+    }
+    // They gather behind this one.
+    let busy = tokio::spawn({
+        let store = store.clone();
+        async move { store.commit(vec![change(key(BUSY), Op::Delete)]).await }
+    });
+    let admin = fresh.database.connect().await;
+    let waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+    while admin.query(waits, &[]).await.unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let answers = calls_at_once(store, calls).await;
+    assert!(matches!(busy.await.unwrap(), Err(StoreError::Timeout { .. })));
+    transaction.rollback().await.unwrap();
+    answers
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_somebody_locks_is_found_among_ten_thousand() {
+    let fresh = fresh().await;
+    let store = impatient(&fresh).await;
+    create(&store, 0..10_000).await;
+    let deletes = |call: u16| (0..100).map(move |n| change(key(call * 100 + n), Op::Delete)).collect();
+    let answers = gathered_while(&fresh, &store, (LOCKED, 4_242), (0..100).map(deletes).collect()).await;
+    for (call, answer) in answers.into_iter().enumerate() {
+        if call == 42 {
+            assert!(matches!(answer, Err(StoreError::Timeout { .. })), "{answer:?}");
+        } else {
+            let outcomes = answer.unwrap_or_else(|error| panic!("{call}: {error}"));
+            assert!(outcomes.iter().all(Result::is_ok), "{call}: {outcomes:?}");
+        }
     }
 }
