@@ -263,3 +263,35 @@ async fn a_row_that_somebody_locks_is_found_among_ten_thousand() {
         }
     }
 }
+
+/// The row that one login of many has to evict is somebody's. It is none of the rows that were asked to be changed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_is_to_be_evicted_and_that_somebody_locks_fails_that_login_only() {
+    let fresh = fresh().await;
+    let store = impatient(&fresh).await;
+    let login = |n: u16, user: u16| {
+        let new = Create {
+            user_id: Some(OwnerText::new(format!("user {user}")).unwrap()),
+            limit: Some(OwnerLimit {
+                max: NonZeroU32::MIN,
+                policy: OwnerLimitPolicy::EvictOldest,
+            }),
+            ..Create::default()
+        };
+        change(key(n), Op::Create(Box::new(new)))
+    };
+    for user in 0..64 {
+        apply(&store, login(user, user)).await.unwrap();
+    }
+    let logins = (0..64).map(|user| vec![login(1_000 + user, user)]).collect();
+    let answers = gathered_while(&fresh, &store, (LOCKED, 2), logins).await;
+    for (user, answer) in answers.into_iter().enumerate() {
+        if user == 2 {
+            assert!(matches!(answer, Err(StoreError::Timeout { .. })), "{answer:?}");
+        } else {
+            let outcome = answer.unwrap_or_else(|error| panic!("{user}: {error}")).remove(0);
+            assert_eq!(outcome.unwrap().evicted.len(), 1, "{user}");
+        }
+    }
+    apply(&store, login(2_000, 2)).await.unwrap();
+}
