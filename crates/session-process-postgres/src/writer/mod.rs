@@ -179,8 +179,8 @@ impl Writer {
                         patience -= 1;
                         waiting.extend(halves(calls));
                     }
-                    // Somebody holds the whole table, it may be, and there are others who wait behind these.
-                    Ok(false) => group.fail(all, &error),
+                    // Few of many by now. Or somebody holds the whole table; then the rest follows, without halves.
+                    Ok(false) => group.fail(calls, &error),
                     Err(error) => group.fail(all, &error),
                 },
                 _ => waiting.extend(halves(calls)),

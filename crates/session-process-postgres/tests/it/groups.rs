@@ -215,6 +215,8 @@ async fn a_session_that_is_changed_all_the_time_can_be_evicted() {
 }
 
 const LOCKED: &str = "SELECT 1 FROM session_process.session WHERE key = $1 FOR UPDATE";
+const INSERTED: &str = "INSERT INTO session_process.session (key, version, born, created_at, accessed_at, ends_at, \
+                        sweep_at) VALUES ($1, 1, 1, 0, 0, 9223372036854775807, 9223372036854775807)";
 
 /// What becomes of calls that one writer takes together, while somebody has done that to the row of a session and did not
 /// commit it.
@@ -294,4 +296,20 @@ async fn a_row_that_is_to_be_evicted_and_that_somebody_locks_fails_that_login_on
         }
     }
     apply(&store, login(2_000, 2)).await.unwrap();
+}
+
+/// A row that is not there yet can't be found to be held.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_nobody_knows_what_takes_few_of_the_others_with_it() {
+    let fresh = fresh().await;
+    let store = impatient(&fresh).await;
+    let creates = (0..64).map(|n| vec![change(key(n), Op::Create(Box::default()))]);
+    let answers = gathered_while(&fresh, &store, (INSERTED, 2), creates.collect()).await;
+    assert!(
+        matches!(answers[2], Err(StoreError::Timeout { .. })),
+        "{:?}",
+        answers[2]
+    );
+    let failed = answers.iter().filter(|answer| answer.is_err()).count();
+    assert!(failed <= 64 / 8, "{failed} of 64");
 }
