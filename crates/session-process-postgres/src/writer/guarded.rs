@@ -42,7 +42,7 @@ impl Writer {
         // that is changed all the time would never go.
         for index in open {
             let mut attempts = 0;
-            while !self.attempt(group, &[index], Victims::Held).await? {
+            while group.is_awaited(index) && !self.attempt(group, &[index], Victims::Held).await? {
                 attempts += 1;
                 if attempts == ATTEMPTS {
                     group.fail_change(index, StoreError::Overloaded);

@@ -313,3 +313,27 @@ async fn what_waits_for_nobody_knows_what_takes_few_of_the_others_with_it() {
     let failed = answers.iter().filter(|answer| answer.is_err()).count();
     assert!(failed <= 64 / 8, "{failed} of 64");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_a_call_is_written_after_its_caller_was_told_that_it_failed() {
+    let fresh = fresh().await;
+    create(&fresh.store, [1]).await;
+    let client = fresh.database.connect().await;
+    // As if somebody were quicker each time.
+    obstruct(&client, "IF NEW.label = 'never' THEN RETURN NULL; END IF;").await;
+    let label = |text: &str| {
+        Op::Edit(Box::new(session_process::store::Edit {
+            label: Some(Some(OwnerText::new(text).unwrap())),
+            ..Default::default()
+        }))
+    };
+    let changes = vec![change(key(1), label("never")), change(key(1), label("after"))];
+    let failed = fresh.store.commit(changes).await;
+    assert!(matches!(failed, Err(StoreError::Overloaded)), "{failed:?}");
+    // Behind whatever its writer is still at.
+    apply(&fresh.store, change(key(1), Op::Edit(Box::default())))
+        .await
+        .unwrap();
+    let found = fresh.store.load(&[key(1)]).await.unwrap().remove(0).unwrap();
+    assert_eq!(found.label, None);
+}
