@@ -60,6 +60,15 @@ impl Group {
             .collect()
     }
 
+    /// Somebody still waits for this change. Nothing is written of a call that was told that it failed.
+    pub(super) fn is_awaited(&self, index: usize) -> bool {
+        self.calls[self.call_of(index)].reply.is_some()
+    }
+
+    fn call_of(&self, index: usize) -> usize {
+        self.calls.partition_point(|call| call.range.end <= index)
+    }
+
     /// Answers these calls: those that are complete with their outcomes, the others with the error.
     pub(super) fn fail(&mut self, calls: Range<usize>, error: &StoreError) {
         for call in calls {
@@ -69,7 +78,7 @@ impl Group {
 
     /// Answers the call that the change belongs to, which is given up.
     pub(super) fn fail_change(&mut self, index: usize, error: StoreError) {
-        let call = self.calls.partition_point(|call| call.range.end <= index);
+        let call = self.call_of(index);
         if let Some(reply) = self.calls[call].reply.take() {
             let _ = reply.send(Err(error));
         }
@@ -96,10 +105,12 @@ impl Writer {
     pub(super) async fn rounds(&mut self, group: &mut Group, calls: Range<usize>) -> Result<(), StoreError> {
         let mut open = group.open(calls);
         while !open.is_empty() {
-            let (plain, rotations, later) = in_order(group, open);
+            let (plain, mut rotations, later) = in_order(group, open);
             self.without_rotations(group, plain).await?;
+            rotations.retain(|index| group.is_awaited(*index));
             self.rotate(group, &rotations).await?;
             open = later;
+            open.retain(|index| group.is_awaited(*index));
         }
         Ok(())
     }
@@ -127,7 +138,9 @@ impl Writer {
             let limit = self.link.connector.timeout;
             let done = tokio::time::timeout(limit, self.plain(group, plain)).await;
             done.unwrap_or_else(|_| Err(self.too_late()))?;
+            guarded.retain(|index| group.is_awaited(*index));
             self.guarded(group, guarded).await?;
+            waiting.retain(|index| group.is_awaited(*index));
         }
         Ok(())
     }

@@ -18,7 +18,7 @@ use super::{
     group::{fence, limit},
     judge,
 };
-use crate::{connection::Client, row};
+use crate::{connection::Client, error::store_error, row};
 
 /// How often it is tried again because somebody changed what was to be evicted.
 const ATTEMPTS: usize = 50;
@@ -42,7 +42,7 @@ impl Writer {
         // that is changed all the time would never go.
         for index in open {
             let mut attempts = 0;
-            while !self.attempt(group, &[index], Victims::Held).await? {
+            while group.is_awaited(index) && !self.attempt(group, &[index], Victims::Held).await? {
                 attempts += 1;
                 if attempts == ATTEMPTS {
                     group.fail_change(index, StoreError::Overloaded);
@@ -65,6 +65,37 @@ impl Writer {
             }
             Err(Failed::Otherwise(error)) => Err(error),
         }
+    }
+
+    /// The sessions that have to go for these changes, as things are: with the change that each has to go for.
+    pub(super) async fn victims(
+        &mut self,
+        group: &Group,
+        open: &[usize],
+    ) -> Result<Vec<(usize, SessionKey)>, StoreError> {
+        let limited = || {
+            open.iter()
+                .filter_map(|index| Some((*index, limit(group.change(*index))?)))
+        };
+        let users: Vec<&str> = limited().map(|(_, user)| user.as_str()).collect();
+        if users.is_empty() {
+            return Ok(Vec::new());
+        }
+        let shift = self.link.connector.clock.shift();
+        let (client, statements) = self.link.ready().await?;
+        let theirs = client.query(&statements.of_users, &[&shift, &users]).await;
+        let by_user = by_user(&theirs.map_err(|error| store_error("commit", error))?)?;
+        let mut victims = Vec::new();
+        for (index, user) in limited() {
+            let change = group.change(index);
+            let theirs = by_user.get(user.as_str()).map_or(&[][..], Vec::as_slice);
+            // What is theirs already is not counted.
+            if theirs.iter().all(|other| other.key != change.key) {
+                let gone = make_room(theirs, change.key, limit_of(&change.op)).unwrap_or_default();
+                victims.extend(gone.into_iter().map(|removed| (index, removed.key)));
+            }
+        }
+        Ok(victims)
     }
 
     async fn try_guarded(&mut self, group: &mut Group, open: &[usize], victims: Victims) -> Result<bool, Failed> {
@@ -102,13 +133,7 @@ impl Writer {
         locked?;
         let tokens = tokens?.iter().map(token).collect::<Result<HashMap<_, _>, _>>()?;
         let (theirs, found) = (theirs?, records(&found?)?);
-        let mut by_user: HashMap<String, Vec<Removed>> = HashMap::new();
-        for row in &theirs {
-            let user = row::owner(row, 2)?;
-            let name = user.as_ref().map(ToString::to_string).unwrap_or_default();
-            let removed = Removed::new(row::key(row, 0)?, row::version(row, 1)?, user);
-            by_user.entry(name).or_default().push(removed);
-        }
+        let by_user = by_user(&theirs)?;
 
         let (mut evictions, mut batch) = (Batch::default(), Batch::default());
         let (mut outcomes, mut writes) = (Vec::new(), Vec::new());
@@ -233,6 +258,18 @@ fn token(row: &Row) -> Result<(LockKey, Token), StoreError> {
         LockKey::from_bytes(key),
         Token(row::get::<i64>(row, 1)?.cast_unsigned()),
     ))
+}
+
+/// What `of_users` found.
+fn by_user(rows: &[Row]) -> Result<HashMap<String, Vec<Removed>>, StoreError> {
+    let mut by_user: HashMap<String, Vec<Removed>> = HashMap::new();
+    for row in rows {
+        let user = row::owner(row, 2)?;
+        let name = user.as_ref().map(ToString::to_string).unwrap_or_default();
+        let removed = Removed::new(row::key(row, 0)?, row::version(row, 1)?, user);
+        by_user.entry(name).or_default().push(removed);
+    }
+    Ok(by_user)
 }
 
 fn limit_of(op: &Op) -> Option<OwnerLimit> {

@@ -179,8 +179,8 @@ impl Writer {
                         patience -= 1;
                         waiting.extend(halves(calls));
                     }
-                    // Somebody holds the whole table, it may be, and there are others who wait behind these.
-                    Ok(false) => group.fail(all, &error),
+                    // Few of many by now. Or somebody holds the whole table; then the rest follows, without halves.
+                    Ok(false) => group.fail(calls, &error),
                     Err(error) => group.fail(all, &error),
                 },
                 _ => waiting.extend(halves(calls)),
@@ -206,24 +206,26 @@ impl Writer {
         let limit = self.link.connector.timeout;
         let held = tokio::time::timeout(limit, self.held(group, &open)).await;
         let held = held.unwrap_or_else(|_| Err(self.too_late()))?;
-        for index in open {
-            if group::keys(group.change(index)).any(|key| held.contains(&key)) {
-                group.fail_change(index, StoreError::Timeout { context: "commit" });
-            }
+        for index in &held {
+            group.fail_change(*index, StoreError::Timeout { context: "commit" });
         }
         Ok(!held.is_empty())
     }
 
-    async fn held(&mut self, group: &Group, open: &[usize]) -> Result<HashSet<SessionKey>, StoreError> {
-        let keys: Vec<SessionKey> = open
-            .iter()
-            .flat_map(|index| group::keys(group.change(*index)))
-            .collect();
-        let keys: Vec<&[u8]> = keys.iter().map(|key| &key.as_bytes()[..]).collect();
+    /// Those of these changes that concern a row that somebody else holds: of one of their keys, or of a session that
+    /// has to go for them.
+    async fn held(&mut self, group: &Group, open: &[usize]) -> Result<Vec<usize>, StoreError> {
+        let mut concerned = self.victims(group, open).await?;
+        for index in open {
+            concerned.extend(group::keys(group.change(*index)).map(|key| (*index, key)));
+        }
+        let keys: Vec<&[u8]> = concerned.iter().map(|(_, key)| &key.as_bytes()[..]).collect();
         let (client, statements) = self.link.ready().await?;
         let rows = client.query(&statements.held, &[&keys]).await;
         let rows = rows.map_err(|error| store_error("commit", error))?;
-        rows.iter().map(|row| row::key(row, 0)).collect()
+        let held: HashSet<SessionKey> = rows.iter().map(|row| row::key(row, 0)).collect::<Result<_, _>>()?;
+        concerned.retain(|(_, key)| held.contains(key));
+        Ok(concerned.into_iter().map(|(index, _)| index).collect())
     }
 
     /// What was asked took too long.

@@ -37,11 +37,17 @@ async fn impatient(fresh: &Fresh) -> PostgresStore {
 }
 
 /// Each by a caller of its own, all at once.
-async fn at_once(store: &PostgresStore, changes: Vec<Change>) -> Vec<Result<Vec<Outcome>, StoreError>> {
+async fn at_once(store: &PostgresStore, changes: Vec<Change>) -> Vec<Answer> {
+    calls_at_once(store, changes.into_iter().map(|change| vec![change]).collect()).await
+}
+
+type Answer = Result<Vec<Outcome>, StoreError>;
+
+async fn calls_at_once(store: &PostgresStore, calls: Vec<Vec<Change>>) -> Vec<Answer> {
     let mut callers = JoinSet::new();
-    for (n, change) in changes.into_iter().enumerate() {
+    for (n, changes) in calls.into_iter().enumerate() {
         let store = store.clone();
-        callers.spawn(async move { (n, store.commit(vec![change]).await) });
+        callers.spawn(async move { (n, store.commit(changes).await) });
     }
     let mut answers = callers.join_all().await;
     answers.sort_unstable_by_key(|(n, _)| *n);
@@ -206,4 +212,128 @@ async fn a_session_that_is_changed_all_the_time_can_be_evicted() {
         apply(&fresh.store, change(key(n + 1), create())).await.unwrap();
         savers.join_all().await;
     }
+}
+
+const LOCKED: &str = "SELECT 1 FROM session_process.session WHERE key = $1 FOR UPDATE";
+const INSERTED: &str = "INSERT INTO session_process.session (key, version, born, created_at, accessed_at, ends_at, \
+                        sweep_at) VALUES ($1, 1, 1, 0, 0, 9223372036854775807, 9223372036854775807)";
+
+/// What becomes of calls that one writer takes together, while somebody has done that to the row of a session and did not
+/// commit it.
+async fn gathered_while(
+    fresh: &Fresh,
+    store: &PostgresStore,
+    (done, n): (&str, u16),
+    calls: Vec<Vec<Change>>,
+) -> Vec<Answer> {
+    const BUSY: u16 = u16::MAX;
+    create(store, [BUSY]).await;
+    let mut client = fresh.database.connect().await;
+    let transaction = client.transaction().await.unwrap();
+    for (done, n) in [(done, n), (LOCKED, BUSY)] {
+        transaction.query(done, &[&&key(n).as_bytes()[..]]).await.unwrap();
+    }
+    // They gather behind this one.
+    let busy = tokio::spawn({
+        let store = store.clone();
+        async move { store.commit(vec![change(key(BUSY), Op::Delete)]).await }
+    });
+    let admin = fresh.database.connect().await;
+    let waits = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()";
+    while admin.query(waits, &[]).await.unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let answers = calls_at_once(store, calls).await;
+    assert!(matches!(busy.await.unwrap(), Err(StoreError::Timeout { .. })));
+    transaction.rollback().await.unwrap();
+    answers
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_somebody_locks_is_found_among_ten_thousand() {
+    let fresh = fresh().await;
+    let store = impatient(&fresh).await;
+    create(&store, 0..10_000).await;
+    let deletes = |call: u16| (0..100).map(move |n| change(key(call * 100 + n), Op::Delete)).collect();
+    let answers = gathered_while(&fresh, &store, (LOCKED, 4_242), (0..100).map(deletes).collect()).await;
+    for (call, answer) in answers.into_iter().enumerate() {
+        if call == 42 {
+            assert!(matches!(answer, Err(StoreError::Timeout { .. })), "{answer:?}");
+        } else {
+            let outcomes = answer.unwrap_or_else(|error| panic!("{call}: {error}"));
+            assert!(outcomes.iter().all(Result::is_ok), "{call}: {outcomes:?}");
+        }
+    }
+}
+
+/// The row that one login of many has to evict is somebody's. It is none of the rows that were asked to be changed.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_is_to_be_evicted_and_that_somebody_locks_fails_that_login_only() {
+    let fresh = fresh().await;
+    let store = impatient(&fresh).await;
+    let login = |n: u16, user: u16| {
+        let new = Create {
+            user_id: Some(OwnerText::new(format!("user {user}")).unwrap()),
+            limit: Some(OwnerLimit {
+                max: NonZeroU32::MIN,
+                policy: OwnerLimitPolicy::EvictOldest,
+            }),
+            ..Create::default()
+        };
+        change(key(n), Op::Create(Box::new(new)))
+    };
+    for user in 0..64 {
+        apply(&store, login(user, user)).await.unwrap();
+    }
+    let logins = (0..64).map(|user| vec![login(1_000 + user, user)]).collect();
+    let answers = gathered_while(&fresh, &store, (LOCKED, 2), logins).await;
+    for (user, answer) in answers.into_iter().enumerate() {
+        if user == 2 {
+            assert!(matches!(answer, Err(StoreError::Timeout { .. })), "{answer:?}");
+        } else {
+            let outcome = answer.unwrap_or_else(|error| panic!("{user}: {error}")).remove(0);
+            assert_eq!(outcome.unwrap().evicted.len(), 1, "{user}");
+        }
+    }
+    apply(&store, login(2_000, 2)).await.unwrap();
+}
+
+/// A row that is not there yet can't be found to be held.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waits_for_nobody_knows_what_takes_few_of_the_others_with_it() {
+    let fresh = fresh().await;
+    let store = impatient(&fresh).await;
+    let creates = (0..64).map(|n| vec![change(key(n), Op::Create(Box::default()))]);
+    let answers = gathered_while(&fresh, &store, (INSERTED, 2), creates.collect()).await;
+    assert!(
+        matches!(answers[2], Err(StoreError::Timeout { .. })),
+        "{:?}",
+        answers[2]
+    );
+    let failed = answers.iter().filter(|answer| answer.is_err()).count();
+    assert!(failed <= 64 / 8, "{failed} of 64");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_of_a_call_is_written_after_its_caller_was_told_that_it_failed() {
+    let fresh = fresh().await;
+    create(&fresh.store, [1]).await;
+    let client = fresh.database.connect().await;
+    // As if somebody were quicker each time.
+    obstruct(&client, "IF NEW.label = 'never' THEN RETURN NULL; END IF;").await;
+    let label = |text: &str| {
+        Op::Edit(Box::new(session_process::store::Edit {
+            label: Some(Some(OwnerText::new(text).unwrap())),
+            ..Default::default()
+        }))
+    };
+    let changes = vec![change(key(1), label("never")), change(key(1), label("after"))];
+    let failed = fresh.store.commit(changes).await;
+    assert!(matches!(failed, Err(StoreError::Overloaded)), "{failed:?}");
+    // Behind whatever its writer is still at.
+    apply(&fresh.store, change(key(1), Op::Edit(Box::default())))
+        .await
+        .unwrap();
+    let found = fresh.store.load(&[key(1)]).await.unwrap().remove(0).unwrap();
+    assert_eq!(found.label, None);
 }

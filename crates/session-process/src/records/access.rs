@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 use super::{backend::Backend, entry::Entry};
 use crate::{
     Timestamp,
-    store::{OwnerText, SessionKey, StoreError, Touch},
+    store::{OwnerText, Record, SessionKey, StoreError, Touch},
 };
 
 /// Touches in one piece: a store that writes them in one transaction holds up the others for some milliseconds.
@@ -70,7 +70,18 @@ impl Access {
 struct Pending {
     access: Arc<Access>,
     user: Option<OwnerText>,
+    idle_timeout: Option<Duration>,
     due: Timestamp,
+}
+
+impl Pending {
+    /// When the store has to be told of a use at `now`.
+    fn due(access: &Access, idle_timeout: Option<Duration>, now: Timestamp, interval: Duration) -> Timestamp {
+        let due = now.saturating_add(interval);
+        idle_timeout.map_or(due, |idle| {
+            due.min(access.stored().saturating_add(idle.saturating_sub(margin(idle))))
+        })
+    }
 }
 
 #[derive(Default)]
@@ -137,17 +148,24 @@ impl Accesses {
         }
     }
 
-    /// For a record just read or written, whose last access the store knows as `stored`.
-    pub(super) fn of(&self, key: &SessionKey, stored: Timestamp) -> Arc<Access> {
-        let pending = self.pending.lock();
-        match pending.by_key.get(key) {
-            Some(pending) => {
-                pending.access.at.fetch_max(stored.as_micros(), Ordering::SeqCst);
-                pending.access.is_stored(stored);
-                Arc::clone(&pending.access)
-            }
-            None => Arc::new(Access::new(stored)),
+    /// For a record just read or written.
+    pub(super) fn of(&self, record: &Record) -> Arc<Access> {
+        let stored = record.accessed_at;
+        let mut pending = self.pending.lock();
+        let Some(waiting) = pending.by_key.get(&record.key) else {
+            return Arc::new(Access::new(stored));
+        };
+        let access = Arc::clone(&waiting.access);
+        access.at.fetch_max(stored.as_micros(), Ordering::SeqCst);
+        access.is_stored(stored);
+        // Somebody logged in or out since it was used.
+        if waiting.user != record.user_id
+            && let Some(waiting) = pending.remove(&record.key)
+        {
+            let user = record.user_id.clone();
+            pending.insert(record.key, Pending { user, ..waiting });
         }
+        access
     }
 
     #[inline]
@@ -168,14 +186,12 @@ impl Accesses {
         if access.queued.swap(true, Ordering::SeqCst) {
             return;
         }
-        let mut due = now.saturating_add(self.interval);
-        if let Some(idle) = entry.record.lifetime.idle_timeout {
-            let last = access.stored().saturating_add(idle.saturating_sub(margin(idle)));
-            due = due.min(last);
-        }
+        let idle_timeout = entry.record.lifetime.idle_timeout;
+        let due = Pending::due(access, idle_timeout, now, self.interval);
         let new = Pending {
             access: Arc::clone(access),
             user: entry.record.user_id.clone(),
+            idle_timeout,
             due,
         };
         if let Some(before) = pending.insert(entry.record.key, new)
@@ -249,7 +265,7 @@ impl Accesses {
             access.queued.store(false, Ordering::SeqCst);
             if access.at.load(Ordering::SeqCst) > accessed_at.as_micros() {
                 access.queued.store(true, Ordering::SeqCst);
-                waiting.due = now.saturating_add(self.interval);
+                waiting.due = Pending::due(access, waiting.idle_timeout, now, self.interval);
             } else {
                 pending.remove(key);
             }

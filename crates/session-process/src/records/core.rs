@@ -206,7 +206,7 @@ impl Core {
     }
 
     fn entry(&self, record: crate::store::Record, read_at: Timestamp) -> Arc<Entry> {
-        let access = self.accesses.of(&record.key, record.accessed_at);
+        let access = self.accesses.of(&record);
         Arc::new(Entry::new(record, access, read_at))
     }
 

@@ -138,7 +138,7 @@ impl Core {
     }
 
     fn listed(&self, record: Record) -> Listed {
-        let accessed_at = self.accesses.of(&record.key, record.accessed_at).at();
+        let accessed_at = self.accesses.of(&record).at();
         Listed {
             handle: RecordHandle::of_key(&record.key),
             key: record.key,

@@ -126,10 +126,10 @@ impl Request {
             }
             Err(error) => keys.iter().map(|_| Err(error.clone())).collect(),
         };
-        for (((key, sender), flight), answer) in self.batch.iter().zip(flights).zip(answers) {
+        for (((_, sender), flight), answer) in self.batch.iter().zip(flights).zip(answers) {
             let loaded = answer.map(|record| {
                 let entry = record.map(|record| {
-                    let access = core.accesses.of(key, record.accessed_at);
+                    let access = core.accesses.of(&record);
                     Arc::new(Entry::new(record, access, asked_at))
                 });
                 let current = flight.loaded(entry.as_ref());

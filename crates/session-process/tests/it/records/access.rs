@@ -221,3 +221,33 @@ async fn stored(bench: &Bench, id: &SessionId) -> session_process::Timestamp {
         .unwrap()
         .accessed_at
 }
+
+#[tokio::test]
+async fn a_use_during_a_flush_reaches_the_store_before_the_session_is_taken_for_unused() {
+    let bench = Bench::with(|builder| {
+        builder
+            .idle_timeout(MINUTE)
+            .access_flush(HOUR, 5_000)
+            .cache_max_age(HOUR)
+    });
+    let id = bench.session().await;
+    bench.clock.advance(SECOND);
+    bench.records.get(&id).await.unwrap();
+    let gate = bench.store.gate("touch");
+    let records = bench.records.clone();
+    let flush = begun(async move { records.flush_accesses().await }).await;
+    gate.reached().await;
+    bench.clock.advance(20 * SECOND);
+    bench.records.get(&id).await.unwrap();
+    gate.open_for_all();
+    flush.await.unwrap().unwrap();
+    for _ in 0..4 {
+        // Up to 65 s: a minute after the use that the store was told of first, and not after the other.
+        bench.clock.advance(11 * SECOND);
+        for _ in 0..20 {
+            tokio::task::yield_now().await;
+        }
+    }
+    assert_eq!(bench.store.inner.delete_expired(10).await.unwrap(), []);
+    assert!(bench.records.get(&id).await.unwrap().is_some());
+}

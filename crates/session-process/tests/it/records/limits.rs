@@ -85,6 +85,23 @@ async fn the_session_in_use_is_kept_and_the_idle_one_makes_room() {
     );
 }
 
+/// Its use was nobody's when it was noted, and waits to be told of until after the next ones.
+#[tokio::test]
+async fn the_session_in_use_is_kept_also_where_it_was_used_before_the_login() {
+    let bench = Bench::with(|builder| builder.sessions_per_user(at_most(2, OwnerLimitPolicy::EvictOldest)));
+    let used = bench.create(NewSession::new()).await.id;
+    bench.clock.advance(SECOND);
+    bench.records.get(&used).await.unwrap();
+    bench.records.set_user(&used, Some("ada")).await.unwrap();
+    bench.clock.advance(SECOND);
+    let idle = bench.create(NewSession::for_user("ada")).await.id;
+    bench.clock.advance(SECOND);
+    bench.records.get(&used).await.unwrap();
+    let created = bench.create(NewSession::for_user("ada")).await;
+    assert_eq!(created.evicted.len(), 1);
+    assert_eq!(created.evicted[0].key, (&idle).into());
+}
+
 /// A store that is slow to take note of 100,000 accesses is no reason for nobody to log in.
 #[tokio::test]
 async fn a_login_does_not_wait_for_accesses_of_others_that_are_being_written() {
