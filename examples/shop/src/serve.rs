@@ -109,25 +109,30 @@ pub(crate) async fn run(options: Options) -> Result<(), Box<dyn Error>> {
         let _ = stopped.changed().await;
         tokio::time::sleep(DRAIN).await;
     };
-    tokio::select! {
-        served = async { server.await } => served?,
-        () = time_is_up => say(format_args!("some connections were cut off"))?,
-    }
+    let cut_off = tokio::select! {
+        served = async { server.await } => served.map(|()| false)?,
+        () = time_is_up => true,
+    };
 
     let report = shop.sessions().shutdown(DRAIN).await;
+    let put = store.puts_them();
+    let accesses = shop.records().shutdown(DRAIN).await;
+    store.shutdown().await;
+    // Last: whoever reads this may be gone, and then it is an error.
+    if cut_off {
+        say(format_args!("some connections were cut off"))?;
+    }
     let ended = match report.ended {
         1 => "1 session".to_owned(),
         many => format!("{many} sessions"),
     };
-    let put = store.puts_them();
     say(format_args!("stopped: {ended} {put}, {} cut off", report.cut.len()))?;
     for session in report.cut {
         say(format_args!("cut off: {session}"))?;
     }
-    if let Err(error) = shop.records().shutdown(DRAIN).await {
+    if let Err(error) = accesses {
         // Sessions and carts are there; only when they were last used is not.
         say(format_args!("the last accesses were not saved: {error}"))?;
     }
-    store.shutdown().await;
     Ok(())
 }
