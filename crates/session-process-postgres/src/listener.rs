@@ -18,7 +18,7 @@ use std::{
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use parking_lot::RwLock;
-use session_process::store::{LockKey, Notice, SessionKey, StoreError, Version};
+use session_process::store::{LockKey, Notice, SessionKey, StoreError};
 use tokio::{
     sync::{Mutex, mpsc, watch},
     task::JoinSet,
@@ -36,6 +36,7 @@ use crate::{
     health::Seat,
     names::Names,
     queue::Turns,
+    row::keys_and_versions,
 };
 
 /// Who writes. In notifications by a random name, so that nobody has to give it one.
@@ -376,7 +377,7 @@ fn parse(payload: &str) -> Option<Heard> {
         b'M' => {
             let bytes = bytes(body)?;
             let moves = bytes.chunks(72).map(|entry| {
-                let (key, version) = key_and_version(entry.get(..40)?)?;
+                let (key, version) = keys_and_versions(entry.get(..40)?)?.next()?;
                 let to = SessionKey::from_bytes(entry.get(40..)?.try_into().ok()?);
                 Some(Notice::Moved { key, version, to })
             });
@@ -384,24 +385,17 @@ fn parse(payload: &str) -> Option<Heard> {
         }
         kind @ (b'C' | b'R') => {
             let bytes = bytes(body)?;
-            let entries = bytes.chunks(40).map(|entry| {
-                let (key, version) = key_and_version(entry)?;
-                Some(if kind == b'C' {
+            let notices = keys_and_versions(&bytes)?.map(|(key, version)| {
+                if kind == b'C' {
                     Notice::Changed { key, version }
                 } else {
                     Notice::Removed { key, version }
-                })
+                }
             });
-            entries.collect::<Option<_>>().map(Heard::Notices)
+            Some(Heard::Notices(notices.collect()))
         }
         _ => None,
     }
-}
-
-fn key_and_version(entry: &[u8]) -> Option<(SessionKey, Version)> {
-    let key = SessionKey::from_bytes(entry.get(..32)?.try_into().ok()?);
-    let version = Version(u64::from_be_bytes(entry.get(32..)?.try_into().ok()?));
-    Some((key, version))
 }
 
 fn bytes(base64: &str) -> Option<Vec<u8>> {
@@ -412,6 +406,8 @@ fn bytes(base64: &str) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
+    use session_process::store::Version;
+
     use super::*;
 
     #[test]

@@ -70,12 +70,17 @@ pub(crate) fn key(row: &Row, index: usize) -> Result<SessionKey, StoreError> {
 /// Keys with a version each, one after the other: how a statement says what it changed.
 pub(crate) fn entries(row: &Row, index: usize) -> Result<impl Iterator<Item = (SessionKey, Version)>, StoreError> {
     let bytes: &[u8] = get(row, index)?;
+    keys_and_versions(bytes).ok_or_else(|| StoreError::Corrupt {
+        what: format!("{} bytes of keys and versions", bytes.len()),
+    })
+}
+
+/// What is in such entries; `None`: they are not whole.
+pub(crate) fn keys_and_versions(bytes: &[u8]) -> Option<impl Iterator<Item = (SessionKey, Version)>> {
     let (entries, []) = bytes.as_chunks::<40>() else {
-        return Err(StoreError::Corrupt {
-            what: format!("{} bytes of keys and versions", bytes.len()),
-        });
+        return None;
     };
-    Ok(entries.iter().map(|entry| {
+    Some(entries.iter().map(|entry| {
         let (key, version) = entry.split_first_chunk().expect("40 bytes");
         let version = u64::from_be_bytes(version.try_into().expect("8 bytes"));
         (SessionKey::from_bytes(*key), Version(version))

@@ -8,7 +8,7 @@ use super::{Reply, Writer};
 
 /// Changes of several callers.
 pub(super) struct Group {
-    changes: Vec<Option<Change>>,
+    changes: Vec<Change>,
     outcomes: Vec<Option<Outcome>>,
     calls: Vec<Call>,
 }
@@ -29,7 +29,7 @@ impl Group {
         };
         for (changes, reply) in commits {
             let first = group.changes.len();
-            group.changes.extend(changes.into_iter().map(Some));
+            group.changes.extend(changes);
             group.calls.push(Call {
                 range: first..group.changes.len(),
                 reply: Some(reply),
@@ -44,7 +44,7 @@ impl Group {
     }
 
     pub(super) fn change(&self, index: usize) -> &Change {
-        self.changes[index].as_ref().expect("an open change")
+        &self.changes[index]
     }
 
     pub(super) fn set(&mut self, index: usize, outcome: Outcome) {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use session_process::store::{
-    Change, Conflict, Create, Op, Outcome, OwnerLimit, OwnerLimitPolicy, OwnerText, SessionKey, SessionStore,
+    Change, Conflict, Create, Edit, Op, Outcome, OwnerLimit, OwnerLimitPolicy, OwnerText, SessionKey, SessionStore,
     StoreError,
 };
 use session_process_postgres::{Builder, PostgresStore};
@@ -24,6 +24,25 @@ async fn create(store: &PostgresStore, keys: impl IntoIterator<Item = u16>) {
     let create = |n| change(key(n), Op::Create(Box::default()));
     let outcomes = store.commit(keys.into_iter().map(create).collect()).await.unwrap();
     assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+}
+
+fn label(text: &str) -> Op {
+    Op::Edit(Box::new(Edit {
+        label: Some(Some(OwnerText::new(text).unwrap())),
+        ..Edit::default()
+    }))
+}
+
+/// A session of a user who may have one.
+fn login(user: &str) -> Op {
+    Op::Create(Box::new(Create {
+        user_id: Some(OwnerText::new(user).unwrap()),
+        limit: Some(OwnerLimit {
+            max: NonZeroU32::MIN,
+            policy: OwnerLimitPolicy::EvictOldest,
+        }),
+        ..Create::default()
+    }))
 }
 
 /// One writer, and locks that are waited for but a short while.
@@ -108,12 +127,6 @@ async fn changes_of_one_session_and_its_rotations_keep_their_order() {
     let fresh = fresh().await;
     let store = impatient(&fresh).await;
     create(&store, [1, 2, 9]).await;
-    let label = |text: &str| {
-        Op::Edit(Box::new(session_process::store::Edit {
-            label: Some(Some(OwnerText::new(text).unwrap())),
-            ..Default::default()
-        }))
-    };
     let changes = vec![
         change(key(1), label("before")),
         change(key(1), Op::Rotate(key(3))),
@@ -186,17 +199,7 @@ async fn a_table_that_somebody_locks_is_an_error_after_a_while_however_many_wait
 async fn a_session_that_is_changed_all_the_time_can_be_evicted() {
     let fresh = fresh().await;
     let other = fresh.node().await;
-    let create = || {
-        Op::Create(Box::new(Create {
-            user_id: Some(OwnerText::new("ada").unwrap()),
-            limit: Some(OwnerLimit {
-                max: NonZeroU32::MIN,
-                policy: OwnerLimitPolicy::EvictOldest,
-            }),
-            ..Create::default()
-        }))
-    };
-    apply(&fresh.store, change(key(0), create())).await.unwrap();
+    apply(&fresh.store, change(key(0), login("ada"))).await.unwrap();
     // So that somebody has the row at almost any time.
     let client = fresh.database.connect().await;
     obstruct(&client, "IF TG_OP = 'UPDATE' THEN PERFORM pg_sleep(0.05); END IF;").await;
@@ -209,7 +212,7 @@ async fn a_session_that_is_changed_all_the_time_can_be_evicted() {
                 while apply(&other, change(key(n), Op::Edit(Box::default()))).await.is_ok() {}
             });
         }
-        apply(&fresh.store, change(key(n + 1), create())).await.unwrap();
+        apply(&fresh.store, change(key(n + 1), login("ada"))).await.unwrap();
         savers.join_all().await;
     }
 }
@@ -271,17 +274,7 @@ async fn a_row_that_somebody_locks_is_found_among_ten_thousand() {
 async fn a_row_that_is_to_be_evicted_and_that_somebody_locks_fails_that_login_only() {
     let fresh = fresh().await;
     let store = impatient(&fresh).await;
-    let login = |n: u16, user: u16| {
-        let new = Create {
-            user_id: Some(OwnerText::new(format!("user {user}")).unwrap()),
-            limit: Some(OwnerLimit {
-                max: NonZeroU32::MIN,
-                policy: OwnerLimitPolicy::EvictOldest,
-            }),
-            ..Create::default()
-        };
-        change(key(n), Op::Create(Box::new(new)))
-    };
+    let login = |n: u16, user: u16| change(key(n), login(&format!("user {user}")));
     for user in 0..64 {
         apply(&store, login(user, user)).await.unwrap();
     }
@@ -321,12 +314,6 @@ async fn nothing_of_a_call_is_written_after_its_caller_was_told_that_it_failed()
     let client = fresh.database.connect().await;
     // As if somebody were quicker each time.
     obstruct(&client, "IF NEW.label = 'never' THEN RETURN NULL; END IF;").await;
-    let label = |text: &str| {
-        Op::Edit(Box::new(session_process::store::Edit {
-            label: Some(Some(OwnerText::new(text).unwrap())),
-            ..Default::default()
-        }))
-    };
     let changes = vec![change(key(1), label("never")), change(key(1), label("after"))];
     let failed = fresh.store.commit(changes).await;
     assert!(matches!(failed, Err(StoreError::Overloaded)), "{failed:?}");

@@ -131,10 +131,7 @@ async fn a_use_during_a_flush_is_not_lost() {
     let id = bench.session().await;
     bench.clock.advance(SECOND);
     bench.records.get(&id).await.unwrap();
-    let gate = bench.store.gate("touch");
-    let records = bench.records.clone();
-    let flush = begun(async move { records.flush_accesses().await }).await;
-    gate.reached().await;
+    let (gate, flush) = flush_at_gate(&bench).await;
     bench.clock.advance(SECOND);
     bench.records.get(&id).await.unwrap();
     gate.open_for_all();
@@ -233,10 +230,7 @@ async fn a_use_during_a_flush_reaches_the_store_before_the_session_is_taken_for_
     let id = bench.session().await;
     bench.clock.advance(SECOND);
     bench.records.get(&id).await.unwrap();
-    let gate = bench.store.gate("touch");
-    let records = bench.records.clone();
-    let flush = begun(async move { records.flush_accesses().await }).await;
-    gate.reached().await;
+    let (gate, flush) = flush_at_gate(&bench).await;
     bench.clock.advance(20 * SECOND);
     bench.records.get(&id).await.unwrap();
     gate.open_for_all();

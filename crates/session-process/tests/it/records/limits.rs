@@ -110,10 +110,7 @@ async fn a_login_does_not_wait_for_accesses_of_others_that_are_being_written() {
     let used = bench.create(NewSession::for_user("ada")).await.id;
     bench.clock.advance(SECOND);
     bench.records.get(&others).await.unwrap();
-    let gate = bench.store.gate("touch");
-    let records = bench.records.clone();
-    let flush = begun(async move { records.flush_accesses().await }).await;
-    gate.reached().await;
+    let (gate, flush) = flush_at_gate(&bench).await;
     bench.store.ungate_later("touch");
     bench.records.get(&used).await.unwrap();
     let created = bench.create(NewSession::for_user("ada")).await;

@@ -14,8 +14,10 @@ use std::{future::Future, sync::Arc, time::Duration};
 use session_process::{
     ManualClock, SessionId,
     records::{Created, NewSession, RecordsBuilder, SessionRecords},
-    store::{MemoryStore, Owner, OwnerText, SessionStore},
+    store::{MemoryStore, Owner, OwnerText, SessionStore, StoreError},
 };
+use testkit::Gate;
+use tokio::task::JoinHandle;
 
 pub(crate) use self::store::Tricky;
 
@@ -103,10 +105,17 @@ pub(crate) fn user(name: &str) -> Owner {
 }
 
 /// A task that has begun to wait.
-pub(crate) async fn begun<T: Send + 'static>(
-    task: impl Future<Output = T> + Send + 'static,
-) -> tokio::task::JoinHandle<T> {
+pub(crate) async fn begun<T: Send + 'static>(task: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
     let task = tokio::spawn(task);
     tokio::task::yield_now().await;
     task
+}
+
+/// A flush of the accesses that has come to the store, and stops there until the gate opens.
+pub(crate) async fn flush_at_gate(bench: &Bench) -> (Gate, JoinHandle<Result<usize, StoreError>>) {
+    let gate = bench.store.gate("touch");
+    let records = bench.records.clone();
+    let flush = begun(async move { records.flush_accesses().await }).await;
+    gate.reached().await;
+    (gate, flush)
 }
